@@ -1,0 +1,387 @@
+//! `WasmFunction`: what a user applies.
+
+use std::collections::BTreeMap;
+use std::time;
+
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar};
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::pod::PodSettings;
+use crate::quantity::Bytes;
+use crate::scaling::Scaling;
+use crate::status::WasmFunctionStatus;
+use crate::Duration;
+
+/// A function: a WebAssembly component that answers HTTP requests, started by the first one and scaled with demand.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "wisp.dev",
+    version = "v1alpha1",
+    kind = "WasmFunction",
+    plural = "wasmfunctions",
+    shortname = "wf",
+    category = "wisp",
+    namespaced,
+    status = "WasmFunctionStatus",
+    derive = "PartialEq",
+    printcolumn = r#"{"name":"URL","type":"string","jsonPath":".status.url"}"#,
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].status"}"#,
+    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].reason"}"#,
+    printcolumn = r#"{"name":"Replicas","type":"integer","jsonPath":".status.replicas"}"#,
+    printcolumn = r#"{"name":"Revision","type":"string","jsonPath":".status.latestReadyRevision"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WasmFunctionSpec {
+    /// Where the component comes from; exactly one source.
+    pub component: Component,
+    /// Arguments for `wasi:cli`, without the program's name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub args: Vec<String>,
+    /// Environment variables. `valueFrom` may name a Secret or a ConfigMap.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub env: Vec<EnvVar>,
+    /// Secrets and ConfigMaps whose every key becomes an environment variable.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub env_from: Vec<EnvFromSource>,
+    /// Values that the component reads by `wasi:config/store`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, String>,
+    /// Sources of folders; `mounts` say where the guest sees them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub volumes: Vec<Volume>,
+    /// Folders that the guest sees; read-only unless said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub mounts: Vec<Mount>,
+    /// What the component may do. Everything is denied until granted.
+    #[serde(default)]
+    pub capabilities: Capabilities,
+    /// Limits of one request.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How many requests one instance takes at once, and what they share.
+    #[serde(default)]
+    pub concurrency: Concurrency,
+    /// How the number of instances follows demand.
+    #[serde(default)]
+    pub scaling: Scaling,
+    /// Shares of the traffic; empty sends everything to the latest ready revision. Percentages sum to 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub traffic: Vec<TrafficTarget>,
+    /// How requests reach the function from outside.
+    #[serde(default)]
+    pub ingress: Ingress,
+    /// Settings of the pods; a function that sets any of them starts fresh, not from the warm pool.
+    #[serde(default)]
+    pub pod: PodSettings,
+    /// Revisions without traffic that are kept for rolling back.
+    #[serde(default = "default_history")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub revision_history_limit: u32,
+}
+
+/// Where a component comes from. Exactly one of `image`, `url` and `path`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Component {
+    /// A Wasm OCI artifact, or an image that holds one `.wasm` file. Resolved to a digest once per revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// A plain file by HTTPS; needs `sha256`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// A file beside the manifest. Embedded mode only; a cluster refuses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The file's SHA-256 in hex. Required with `url`, checked with `path` when given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^[0-9a-f]{64}$"))]
+    pub sha256: Option<String>,
+}
+
+/// A source of a folder; exactly one of its kinds besides the name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Volume {
+    /// The name that `mounts` refer to.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// A ConfigMap of the namespace: one file per key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map: Option<NamedSource>,
+    /// A Secret of the namespace: one file per key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SecretSource>,
+    /// A PersistentVolumeClaim of the namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistent_volume_claim: Option<ClaimSource>,
+    /// An empty folder that lives as long as its instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub empty_dir: Option<EmptyDir>,
+    /// A folder beside the manifest. Embedded mode only; a cluster refuses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_path: Option<HostPath>,
+}
+
+/// An object of the namespace by its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NamedSource {
+    /// The object's name.
+    pub name: String,
+}
+
+/// A Secret of the namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretSource {
+    /// The Secret's name.
+    pub secret_name: String,
+}
+
+/// A PersistentVolumeClaim of the namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClaimSource {
+    /// The claim's name.
+    pub claim_name: String,
+}
+
+/// An empty folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EmptyDir {
+    /// Most bytes it may hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_limit: Option<Bytes>,
+}
+
+/// A folder of the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostPath {
+    /// Relative to the manifest's folder, or absolute.
+    pub path: String,
+}
+
+/// Where the guest sees a volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Mount {
+    /// The volume's name.
+    pub name: String,
+    /// The folder in the guest, absolute.
+    #[schemars(extend("pattern" = "^/"))]
+    pub mount_path: String,
+    /// Whether the guest may only read.
+    #[serde(default = "default_true")]
+    pub read_only: bool,
+}
+
+/// What a component may do beyond computing an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Capabilities {
+    /// Destinations of outgoing HTTP: `https://api.example.com`, `http://*.shop.svc:8080`. Addresses that a name
+    /// resolves to are checked too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub outbound: Vec<String>,
+    /// Whether the guest's standard output and error go to the instance's log.
+    #[serde(default = "default_true")]
+    pub inherit_stdio: bool,
+}
+
+/// Limits of one request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Limits {
+    /// The whole request, waiting included. After it: 504, and the wasm instance is stopped.
+    #[serde(default = "default_timeout")]
+    pub timeout: Duration,
+    /// CPU time of one request.
+    #[serde(default = "default_cpu_time")]
+    pub cpu_time: Duration,
+    /// Linear memory of one wasm instance.
+    #[serde(default = "default_memory")]
+    pub memory: Bytes,
+    /// Largest request body. Beyond it: 413.
+    #[serde(default = "default_request_body")]
+    pub request_body: Bytes,
+}
+
+/// How many requests one instance takes at once, and what they share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Concurrency {
+    /// Requests at once in one instance.
+    #[serde(default = "default_slots")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub slots: u32,
+    /// Whether requests may share a wasm instance.
+    #[serde(default)]
+    pub reuse: Reuse,
+    /// With `reuse: pooled`, how many requests one wasm instance serves in its life.
+    #[serde(default = "default_reuse_requests")]
+    #[schemars(range(min = 2, max = 1_000_000))]
+    pub reuse_requests: u32,
+}
+
+/// Whether requests may share a wasm instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Reuse {
+    /// A fresh wasm instance for each request: nothing leaks from one to the next.
+    #[default]
+    PerRequest,
+    /// A wasm instance serves several requests, one after the other, or at once where its world is p3.
+    Pooled,
+}
+
+/// A share of a function's traffic. Names a revision or asks for the latest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TrafficTarget {
+    /// A revision by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// The latest ready revision, whichever it is.
+    #[serde(default)]
+    pub latest: bool,
+    /// Share of the traffic.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 100))]
+    pub percent: u8,
+    /// A name under which this target has a host of its own: `<tag>-<function>.<namespace>.<domain>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), extend("pattern" = "^[a-z]([a-z0-9-]*[a-z0-9])?$"))]
+    pub tag: Option<String>,
+}
+
+/// How requests reach a function from outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Ingress {
+    /// Who may reach it.
+    #[serde(default)]
+    pub visibility: Visibility,
+    /// More hosts that lead here; `*.example.com` stands for any one label.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub hosts: Vec<String>,
+    /// Only paths under this prefix lead here.
+    #[serde(default = "default_path")]
+    #[schemars(extend("pattern" = "^/"))]
+    pub path: String,
+    /// The IngressClass; empty takes the cluster's default.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub class_name: String,
+    /// A Gateway (`name`, or `namespace/name`) to attach an HTTPRoute to, instead of an Ingress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
+    /// A Secret with the certificate of `hosts`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tls_secret: String,
+}
+
+/// Who may reach a function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Visibility {
+    /// Everyone who reaches the ingress.
+    #[default]
+    Public,
+    /// Only clients inside the cluster.
+    Cluster,
+}
+
+impl Concurrency {
+    /// Requests that one wasm instance may serve in its life.
+    #[must_use]
+    pub fn requests_per_wasm_instance(&self) -> u32 {
+        match self.reuse {
+            Reuse::PerRequest => 1,
+            Reuse::Pooled => self.reuse_requests,
+        }
+    }
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Self { outbound: Vec::new(), inherit_stdio: true }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            timeout: default_timeout(),
+            cpu_time: default_cpu_time(),
+            memory: default_memory(),
+            request_body: default_request_body(),
+        }
+    }
+}
+
+impl Default for Concurrency {
+    fn default() -> Self {
+        Self { slots: default_slots(), reuse: Reuse::default(), reuse_requests: default_reuse_requests() }
+    }
+}
+
+impl Default for Ingress {
+    fn default() -> Self {
+        Self {
+            visibility: Visibility::default(),
+            hosts: Vec::new(),
+            path: default_path(),
+            class_name: String::new(),
+            gateway: None,
+            tls_secret: String::new(),
+        }
+    }
+}
+
+fn default_history() -> u32 {
+    10
+}
+
+fn default_true() -> bool {
+    true
+}
+
+fn default_timeout() -> Duration {
+    time::Duration::from_secs(30).into()
+}
+
+fn default_cpu_time() -> Duration {
+    time::Duration::from_secs(5).into()
+}
+
+fn default_memory() -> Bytes {
+    Bytes::mebibytes(64)
+}
+
+fn default_request_body() -> Bytes {
+    Bytes::mebibytes(10)
+}
+
+fn default_slots() -> u32 {
+    100
+}
+
+fn default_reuse_requests() -> u32 {
+    128
+}
+
+fn default_path() -> String {
+    "/".to_owned()
+}

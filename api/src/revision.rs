@@ -1,0 +1,55 @@
+//! `WasmRevision`: an immutable snapshot of a function's spec.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::function::WasmFunctionSpec;
+
+/// An immutable snapshot of a function's spec with its component's digest. Only `replicas` changes, by the scale
+/// subresource.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "wisp.dev",
+    version = "v1alpha1",
+    kind = "WasmRevision",
+    plural = "wasmrevisions",
+    shortname = "wr",
+    category = "wisp",
+    namespaced,
+    status = "WasmRevisionStatus",
+    derive = "PartialEq",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn = r#"{"name":"Function","type":"string","jsonPath":".spec.function"}"#,
+    printcolumn = r#"{"name":"Replicas","type":"integer","jsonPath":".status.replicas"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WasmRevisionSpec {
+    /// The function that this is a revision of.
+    pub function: String,
+    /// `sha256:<hex>` of the component.
+    pub digest: String,
+    /// Instances wanted.
+    #[serde(default)]
+    pub replicas: u32,
+    /// The function's spec at the time.
+    pub template: WasmFunctionSpec,
+}
+
+/// What Wisp says of a revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WasmRevisionStatus {
+    /// Instances that serve.
+    pub replicas: u32,
+    /// Selects the revision's pods, for an HPA.
+    pub selector: String,
+    /// Architectures that the component is compiled for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub architectures: Vec<String>,
+}
