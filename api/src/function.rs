@@ -34,6 +34,10 @@ use crate::Duration;
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "!has(self.traffic) || size(self.traffic) == 0 || self.traffic.map(t, has(t.percent) ? t.percent : 0).sum() == 100", "message": "percentages of traffic must sum to 100"},
+    {"rule": "!has(self.mounts) || self.mounts.all(m, has(self.volumes) && self.volumes.exists(v, v.name == m.name))", "message": "every mount needs a volume of its name"}
+]))]
 pub struct WasmFunctionSpec {
     /// Where the component comes from; exactly one source.
     pub component: Component,
@@ -91,6 +95,11 @@ pub struct WasmFunctionSpec {
 /// Where a component comes from. Exactly one of `image`, `url` and `path`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "[has(self.image), has(self.url), has(self.path)].filter(x, x).size() == 1", "message": "give exactly one of image, url and path"},
+    {"rule": "!has(self.path)", "message": "a cluster cannot read your files; push the component and give its image"},
+    {"rule": "!has(self.url) || has(self.sha256)", "message": "sha256 is required with url, so that what runs is what you meant"}
+]))]
 pub struct Component {
     /// A Wasm OCI artifact, or an image that holds one `.wasm` file. Resolved to a digest once per revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -110,6 +119,10 @@ pub struct Component {
 /// A source of a folder; exactly one of its kinds besides the name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "[has(self.configMap), has(self.secret), has(self.persistentVolumeClaim), has(self.emptyDir), has(self.hostPath)].filter(x, x).size() == 1", "message": "give exactly one of configMap, secret, persistentVolumeClaim, emptyDir and hostPath"},
+    {"rule": "!has(self.hostPath)", "message": "only wisp up has hostPath; use a ConfigMap or a claim"}
+]))]
 pub struct Volume {
     /// The name that `mounts` refer to.
     #[schemars(length(min = 1, max = 63))]
@@ -249,6 +262,9 @@ pub enum Reuse {
 /// A share of a function's traffic. Names a revision or asks for the latest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "has(self.revision) != (has(self.latest) && self.latest)", "message": "give either revision or latest: true"}
+]))]
 pub struct TrafficTarget {
     /// A revision by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -21,10 +21,12 @@
 //!
 //! [`function`], [`revision`] and [`pool`] are the objects; [`scaling`] and [`pod`] are parts of a function's spec;
 //! [`quantity`] reads sizes. [`mod@validate`] holds the rules that a schema cannot. [`route`] is a function as the
-//! activator sees it, [`wire`] is what the parts say to one another, [`key`] and [`names`] name things.
+//! activator sees it, [`wire`] is what the parts say to one another, [`key`] and [`names`] name things, [`crds`] is what a
+//! cluster installs.
 
 #![forbid(unsafe_code)]
 
+pub mod crds;
 pub mod function;
 pub mod key;
 pub mod names;

@@ -31,13 +31,16 @@ use crate::function::WasmFunctionSpec;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WasmRevisionSpec {
     /// The function that this is a revision of.
+    #[schemars(extend("x-kubernetes-validations" = [{"rule": "self == oldSelf", "message": "is immutable; apply the function instead"}]))]
     pub function: String,
     /// `sha256:<hex>` of the component.
+    #[schemars(extend("x-kubernetes-validations" = [{"rule": "self == oldSelf", "message": "is immutable; apply the function instead"}]))]
     pub digest: String,
     /// Instances wanted.
     #[serde(default)]
     pub replicas: u32,
     /// The function's spec at the time.
+    #[schemars(extend("x-kubernetes-validations" = [{"rule": "self == oldSelf", "message": "is immutable; apply the function instead"}]))]
     pub template: WasmFunctionSpec,
 }
 

@@ -10,6 +10,11 @@ use crate::Duration;
 /// How the number of instances follows demand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "!has(self.min) || !has(self.max) || self.min <= self.max", "message": "min must not be more than max"},
+    {"rule": "!has(self.initial) || !has(self.max) || self.initial <= self.max", "message": "initial must not be more than max"},
+    {"rule": "!has(self.activation) || !has(self.max) || self.activation <= self.max", "message": "activation must not be more than max"}
+]))]
 pub struct Scaling {
     /// Instances that are kept without any demand.
     #[schemars(range(min = 0, max = 10_000))]
