@@ -25,10 +25,10 @@ pub fn hello(call: Call) {
 /// Streams the body back as it comes, with the same trailers.
 pub fn echo(call: Call) {
     let (body, input) = call.body();
-    let content_type = call.request.headers().get("content-type").pop();
     let headers = Fields::new();
-    if let Some(value) = content_type {
-        headers.set("content-type", &[value]).expect("it came as a header");
+    // HTTP/1.1 sends trailers only after they have been announced.
+    for name in ["content-type", "trailer"] {
+        headers.set(name, &call.request.headers().get(name)).expect("it came as a header");
     }
     let reply = Reply::start(call.out, 200, headers);
     while let Ok(bytes) = input.blocking_read(CHUNK_BYTES as u64) {
