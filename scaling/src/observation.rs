@@ -1,0 +1,47 @@
+//! What the shell saw of one revision.
+
+use std::time::Duration;
+
+use crate::policy::Metric;
+
+/// The state of one revision at one time, summed over everyone who reports on it.
+/// Between two observations the last one counts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observation {
+    /// Requests that wait for a slot, over all activators.
+    pub waiting: u32,
+    /// Requests that an instance is serving.
+    pub in_flight: u32,
+    /// Requests started per second.
+    pub rps: f64,
+    /// Busy share summed over the instances: 1.5 is one and a half.
+    pub cpu: f64,
+    /// Instances that take requests. One that drains is not among them.
+    pub ready: u32,
+    /// Instances that have been asked for and are not ready yet.
+    pub starting: u32,
+    /// A reporter that matters is silent, so zero demand may not be true.
+    pub out_of_touch: bool,
+    /// Age of the oldest start in progress.
+    pub oldest_start: Option<Duration>,
+    /// What a start usually takes.
+    pub typical_start: Duration,
+}
+
+impl Observation {
+    /// Requests in flight plus requests waiting. It alone says whether a revision is idle, whatever the metric.
+    #[must_use]
+    pub fn demand(&self) -> u32 {
+        self.waiting.saturating_add(self.in_flight)
+    }
+
+    /// The value of `metric`. A value that is no number, or negative, counts as zero: reports come from outside.
+    pub(crate) fn value(&self, metric: Metric) -> f64 {
+        let value = match metric {
+            Metric::Concurrency => f64::from(self.demand()),
+            Metric::Rps => self.rps,
+            Metric::Cpu => self.cpu,
+        };
+        if value.is_finite() { value.max(0.0) } else { 0.0 }
+    }
+}

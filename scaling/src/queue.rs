@@ -1,0 +1,148 @@
+//! What the queue asks for, at once and not at the next tick: the wake of a revision without capacity, and more instances
+//! when requests go on waiting.
+
+use std::time::Duration;
+
+use crate::observation::Observation;
+use crate::policy::Policy;
+
+/// Since when requests have waited without a new instance.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Queue {
+    waiting_since: Option<Duration>,
+    ready: u32,
+}
+
+/// What the queue wants, as a number of instances in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pull {
+    /// Nothing waits, or what waits will soon be served by what is there and starting.
+    None,
+    /// Requests wait and no instance is ready.
+    Wake(u32),
+    /// Requests go on waiting though instances are ready.
+    Growth(u32),
+}
+
+impl Pull {
+    /// The number of instances in all, or 0.
+    pub(crate) fn replicas(self) -> u32 {
+        match self {
+            Self::None => 0,
+            Self::Wake(replicas) | Self::Growth(replicas) => replicas,
+        }
+    }
+}
+
+impl Queue {
+    /// Takes in one observation. The wait counts anew when an instance has become ready: it is given time to drain the queue.
+    pub(crate) fn observe(&mut self, now: Duration, seen: &Observation) {
+        let relieved = seen.ready > self.ready;
+        self.ready = seen.ready;
+        if seen.waiting == 0 {
+            self.waiting_since = None;
+        } else if relieved || self.waiting_since.is_none() {
+            self.waiting_since = Some(now);
+        }
+    }
+
+    /// What the queue asks for at `now`.
+    #[must_use]
+    pub(crate) fn pull(&self, now: Duration, policy: &Policy, seen: &Observation) -> Pull {
+        let Some(since) = self.waiting_since else { return Pull::None };
+        let needed = seen.waiting.div_ceil(policy.slots);
+        let replacements = overdue_doublings(seen).min(needed);
+        if seen.ready == 0 {
+            return Pull::Wake(policy.activation.max(needed.saturating_add(replacements)));
+        }
+        if now.saturating_sub(since) < seen.typical_start {
+            return Pull::None;
+        }
+        Pull::Growth(seen.ready.saturating_add(needed).saturating_add(replacements))
+    }
+
+    /// When the pull grows by itself, if nothing else happens.
+    #[must_use]
+    pub(crate) fn next_due(&self, now: Duration, seen: &Observation) -> Option<Duration> {
+        let outlives = self.waiting_since? + seen.typical_start;
+        let overdue = seen.oldest_start.filter(|_| !seen.typical_start.is_zero()).map(|age| {
+            let doublings = overdue_doublings(seen).min(30);
+            let next_age = seen.typical_start.saturating_mul(1 << (doublings + 1));
+            now + next_age.saturating_sub(age)
+        });
+        [Some(outlives), overdue].into_iter().flatten().filter(|due| *due > now).min()
+    }
+}
+
+/// How many times the typical start has doubled in the age of the oldest start in progress. Each time, one start more is
+/// granted: half of the healthy starts take longer than the typical one, and a start that hangs must not hold the queue up;
+/// nor may a slow node make a hundred starts of one.
+fn overdue_doublings(seen: &Observation) -> u32 {
+    let typical_ns = seen.typical_start.as_nanos();
+    match seen.oldest_start {
+        Some(age) if typical_ns > 0 => (age.as_nanos() / typical_ns).checked_ilog2().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    fn seen(waiting: u32, ready: u32, oldest_start: Option<u64>) -> Observation {
+        Observation {
+            waiting,
+            ready,
+            oldest_start: oldest_start.map(at),
+            typical_start: at(4),
+            ..Observation::default()
+        }
+    }
+
+    #[test]
+    fn a_wake_asks_for_what_the_queue_needs() {
+        // (waiting, slots, activation, age of the oldest start in ms, instances)
+        let table = [
+            (1, 100, 1, None, 1),
+            (1, 100, 3, None, 3),
+            (100, 100, 1, None, 1),
+            (101, 100, 1, None, 2),
+            (5, 1, 1, None, 5),
+            (1, 100, 1, Some(7), 1),
+            (1, 100, 1, Some(8), 2),
+            (1, 100, 1, Some(60_000), 2),
+            (5, 1, 1, Some(16), 7),
+        ];
+        for (waiting, slots, activation, oldest, instances) in table {
+            let policy = Policy { slots, activation, ..Policy::default() };
+            let seen = seen(waiting, 0, oldest);
+            let mut queue = Queue::default();
+            queue.observe(at(0), &seen);
+            assert_eq!(queue.pull(at(0), &policy, &seen), Pull::Wake(instances), "{waiting} waiting, start {oldest:?}");
+        }
+    }
+
+    #[test]
+    fn the_queue_grows_only_when_it_outlives_a_start() {
+        let policy = Policy { slots: 1, ..Policy::default() };
+        let mut queue = Queue::default();
+        queue.observe(at(0), &seen(3, 2, None));
+        assert_eq!(queue.pull(at(3), &policy, &seen(3, 2, None)), Pull::None);
+        assert_eq!(queue.next_due(at(3), &seen(3, 2, None)), Some(at(4)));
+        assert_eq!(queue.pull(at(4), &policy, &seen(3, 2, None)), Pull::Growth(5));
+    }
+
+    #[test]
+    fn an_instance_that_became_ready_is_given_time_to_drain_the_queue() {
+        let policy = Policy { slots: 1, ..Policy::default() };
+        let mut queue = Queue::default();
+        queue.observe(at(0), &seen(3, 2, None));
+        queue.observe(at(4), &seen(2, 3, None));
+        assert_eq!(queue.pull(at(7), &policy, &seen(2, 3, None)), Pull::None);
+        assert_eq!(queue.pull(at(8), &policy, &seen(2, 3, None)), Pull::Growth(5));
+    }
+}
