@@ -1,0 +1,155 @@
+//! One revision, and how the catalog changes.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use wisp_api::RevisionKey;
+use wisp_scaling::schedule::{effective_min, next_change};
+use wisp_scaling::{Decider, Policy, Reason};
+
+use super::backoff::BackOff;
+use super::explain::History;
+use super::instance::Withdrawal;
+use super::timers::Timer;
+use super::{Fleet, Name, name_of};
+use crate::catalog::{Checked, Start, Traffic};
+
+/// What a start is assumed to take until one was seen: a new process.
+const TYPICAL_START: Duration = Duration::from_millis(20);
+
+/// One revision. There may be thousands at zero, so what only a busy one needs is behind a box.
+pub(super) struct Revision {
+    /// What the catalog says.
+    pub(super) record: Checked,
+    /// Decides.
+    pub(super) decider: Box<Decider>,
+    /// The last decision.
+    pub(super) last: Option<Last>,
+    /// When instances were asked for that have not been heard of.
+    pub(super) requested: VecDeque<Duration>,
+    /// Starts that failed of late.
+    pub(super) backoff: Option<Box<BackOff>>,
+    /// What its starts take.
+    pub(super) typical_start: Duration,
+    /// Decisions of the past.
+    pub(super) history: Option<Box<History>>,
+}
+
+/// The last decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Last {
+    pub(super) replicas: u32,
+    pub(super) reason: Reason,
+}
+
+impl Revision {
+    fn new(record: Checked, now: Duration, wall: Timestamp) -> Self {
+        let decider = Box::new(Decider::new(policy(&record, wall), now));
+        Self {
+            record,
+            decider,
+            last: None,
+            requested: VecDeque::new(),
+            backoff: None,
+            typical_start: TYPICAL_START,
+            history: None,
+        }
+    }
+
+    /// The policy that holds at `wall`, put in force.
+    pub(super) fn follow_schedule(&mut self, wall: Timestamp) {
+        if !self.record.windows.is_empty() {
+            self.decider.set_policy(policy(&self.record, wall));
+        }
+    }
+
+    /// When the schedule changes the policy again.
+    pub(super) fn schedule_changes(&self, wall: Timestamp) -> Option<Timestamp> {
+        next_change(&self.record.windows, wall)
+    }
+
+    pub(super) fn request_timeout(&self) -> Option<Duration> {
+        let limits = self.record.spec.limits.as_ref()?;
+        (limits.timeout_millis > 0).then(|| Duration::from_millis(limits.timeout_millis))
+    }
+
+    pub(super) fn digest(&self) -> Option<&str> {
+        self.record.spec.artifact.as_ref().map(|artifact| artifact.digest.as_str())
+    }
+
+    pub(super) fn wanted(&self) -> u32 {
+        self.last.map_or(0, |last| last.replicas)
+    }
+
+    /// True when warm instances should hold its code ready.
+    pub(super) fn wants_preparing(&self) -> bool {
+        self.record.start == Start::Warm && self.record.traffic == Traffic::Active
+    }
+}
+
+fn policy(record: &Checked, wall: Timestamp) -> Policy {
+    let policy = record.policy.clone();
+    match record.traffic {
+        Traffic::Inactive => Policy { min: 0, initial: 0, ..policy },
+        Traffic::Active => {
+            let min = policy.min.max(effective_min(&record.windows, wall)).min(policy.max);
+            Policy { min, ..policy }
+        }
+    }
+}
+
+impl Fleet {
+    pub(super) fn apply_revision(&mut self, record: Checked) {
+        let (name, wall) = (name_of(&record.key), self.wall());
+        if let Some(revision) = self.revisions.get_mut(&name) {
+            if revision.wants_preparing() {
+                self.shelf.remove(&revision.record);
+            }
+            revision.record = record;
+            revision.decider.set_policy(policy(&revision.record, wall));
+        } else {
+            self.revisions.insert(name.clone(), Revision::new(record, self.now, wall));
+            self.meet_members(&name);
+        }
+        let revision = &self.revisions[&name];
+        if revision.wants_preparing() {
+            self.shelf.add(&revision.record);
+        }
+        self.prepare_soon();
+        self.look_at(&name);
+    }
+
+    // Its instances may have connected before the catalog came.
+    fn meet_members(&mut self, name: &Name) {
+        let members: Vec<Name> = self.members.get(name).into_iter().flatten().cloned().collect();
+        let timeout = self.revisions[name].request_timeout();
+        for member in &members {
+            if let (Some(instance), Some(timeout)) = (self.instances.get_mut(member), timeout) {
+                instance.request_timeout = timeout;
+            }
+            self.set_deadline(member);
+        }
+    }
+
+    pub(super) fn delete_revision(&mut self, key: &RevisionKey) {
+        let name = name_of(key);
+        let Some(revision) = self.revisions.remove(&name) else { return };
+        if revision.wants_preparing() {
+            self.shelf.remove(&revision.record);
+            self.prepare_soon();
+        }
+        self.short.remove(&name);
+        self.pending.remove(&name);
+        self.timers.set(Timer::Revision(name.clone()), None);
+        self.activators.values_mut().for_each(|activator| activator.forget(&name));
+        let members: Vec<Name> = self.members.get(&name).into_iter().flatten().cloned().collect();
+        members.iter().for_each(|member| self.dismiss(member, Withdrawal::Deleted));
+    }
+
+    /// The wall clock of this turn.
+    pub(super) fn wall(&self) -> Timestamp {
+        let since_epoch = self.origin + self.now;
+        Timestamp::UNIX_EPOCH.checked_add(since_epoch).unwrap_or(Timestamp::MAX)
+    }
+}

@@ -1,0 +1,6 @@
+//! What the fleet does, by the idea.
+
+mod going;
+mod lasting;
+mod scaling;
+mod waking;
