@@ -1,1 +1,40 @@
-//! In construction.
+//! Serves one revision of a function: hyper in front, wasmtime behind.
+//!
+//! A host takes a component that exports `wasi:http` (0.2 `incoming-handler` or 0.3 `handler`), and answers HTTP/1.1 and
+//! h2c on one socket, within the limits of its [`HostSpec`](wisp_api::wire::HostSpec). It knows neither containerd nor
+//! Kubernetes, does not route, does not queue, and never compiles while it serves.
+//!
+//! In the order of the data:
+//! - [`inspect`] says what a component is, or why it cannot be served; [`compile`] turns it into native code in a child
+//!   process; [`seal`] signs the result; [`store`] keeps it by digest; [`load`] maps it (the one file with `unsafe`).
+//! - [`engine`] holds every wasmtime setting; [`limits`], [`outbound`] and [`revision`] turn a spec into what a request
+//!   needs; [`context`] is the state of one wasm instance.
+//! - [`server`] accepts connections; [`handler`] admits a request; [`exchange`] drives one guest for one request and
+//!   [`body`] carries the bytes; [`respond`] is the only map from failure to status.
+//! - [`metrics`] counts; [`instance`] speaks the control stream; [`cli`] puts it together; [`exit`] lists exit codes.
+
+#![deny(unsafe_code)]
+
+pub mod body;
+pub mod cli;
+pub mod compile;
+pub mod context;
+pub mod engine;
+pub mod exchange;
+pub mod exit;
+pub mod guest;
+pub mod handler;
+pub mod inspect;
+pub mod instance;
+pub mod limits;
+pub mod load;
+pub mod meter;
+pub mod metrics;
+pub mod outbound;
+pub mod respond;
+pub mod revision;
+pub mod seal;
+pub mod server;
+pub mod stdio;
+pub mod store;
+pub mod ticker;

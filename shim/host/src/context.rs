@@ -1,0 +1,84 @@
+//! The state of one wasm instance: what WASI shows it, and what it may do.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_config::WasiConfigVariables;
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::limits::{MemoryLimiter, RESOURCES_MAX};
+use crate::meter::Meter;
+use crate::outbound::OutboundHooks;
+
+/// All that host calls of one guest work on.
+pub struct Guest {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    table: ResourceTable,
+    hooks: OutboundHooks,
+    config: Arc<WasiConfigVariables>,
+    memory: MemoryLimiter,
+    meter: Arc<Meter>,
+}
+
+/// What a [`Guest`] is made of.
+pub struct GuestParts {
+    /// Arguments, environment, files, standard streams.
+    pub wasi: WasiCtx,
+    /// Outgoing requests.
+    pub hooks: OutboundHooks,
+    /// `wasi:config/store`.
+    pub config: Arc<WasiConfigVariables>,
+    /// Bounds its memory.
+    pub memory: MemoryLimiter,
+    /// The first request's meter.
+    pub meter: Arc<Meter>,
+}
+
+impl Guest {
+    /// A guest with nothing but `parts`.
+    #[must_use]
+    pub fn new(parts: GuestParts) -> Self {
+        let GuestParts { wasi, hooks, config, memory, meter } = parts;
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
+        Self { wasi, http: WasiHttpCtx::new(), table, hooks, config, memory, meter }
+    }
+
+    /// From now on the guest serves the request that `meter` belongs to, until `deadline`.
+    pub fn begin_request(&mut self, meter: Arc<Meter>, deadline: Instant) {
+        self.meter = meter;
+        self.hooks.set_deadline(deadline);
+    }
+
+    /// The configuration that `wasi:config/store` shows.
+    #[must_use]
+    pub fn config(&self) -> &WasiConfigVariables {
+        &self.config
+    }
+
+    /// The present request's meter.
+    #[must_use]
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// The limiter of its memory.
+    pub fn memory(&mut self) -> &mut MemoryLimiter {
+        &mut self.memory
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.hooks, table: &mut self.table, ctx: &mut self.http }
+    }
+}

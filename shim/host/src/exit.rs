@@ -1,0 +1,28 @@
+//! Exit codes, by cause. None is 137: that is what a kill by the kernel looks like, and must stay tellable apart.
+
+use std::process::ExitCode;
+
+/// How a host ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Drained: nothing was cut.
+    Drained = 0,
+    /// The spec asks for what cannot be given.
+    Spec = 64,
+    /// The component cannot be served or compiled.
+    Component = 65,
+    /// The compiled code cannot be loaded.
+    Artifact = 66,
+    /// The address is taken or not ours.
+    Listen = 69,
+    /// Anything else; a bug or a broken system.
+    Internal = 70,
+    /// Drained, but requests were still in flight at the deadline and were cut.
+    Cut = 75,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}

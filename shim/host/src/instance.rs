@@ -1,0 +1,308 @@
+//! A warm instance: connects to the autoscaler, prepares what it is told to, becomes one revision, and ends by draining.
+//!
+//! [`Instance`] is the shell: it gathers events from the stream, the system and the clock, and performs. What it says
+//! about itself is always derived from the same few fields, so that a new stream hears the full state.
+
+mod drain;
+mod report;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::signal::unix::Signal;
+use tokio::time::Instant;
+use wisp_api::key::RevisionKey;
+use wisp_api::wire::{self, InstanceState, InstanceUp, instance_down, instance_up};
+use wisp_chassis::control::{Link, LinkEvent};
+
+use crate::engine::Runtimes;
+use crate::exit::Exit;
+use crate::handler::Host;
+use crate::load::{Loaded, load};
+use crate::outbound::Network;
+use crate::revision::Revision;
+use crate::seal::SealKey;
+use crate::server::Stop;
+
+use self::drain::Drain;
+use self::report::Reporter;
+
+/// Artifacts that a warm instance holds at most; each costs mappings and some memory.
+const PREPARED_MAX: usize = 64;
+
+/// Words for [`wire::InstanceFailed::reason`].
+const FAILED_TO_LOAD: &str = "ArtifactNotLoaded";
+const FAILED_SPEC: &str = "SpecRefused";
+
+/// The stream to the autoscaler, from this side.
+pub type InstanceLink = Link<InstanceUp, wire::InstanceDown>;
+
+/// Who this instance is; the autoscaler started it and knows.
+pub struct Identity {
+    /// Pod UID, or the fleet's name for it.
+    pub instance: String,
+    /// Where it is.
+    pub namespace: String,
+    /// Proves it.
+    pub token: Token,
+    /// Where it can be reached.
+    pub address: String,
+}
+
+/// The proof of an identity.
+pub enum Token {
+    /// Given once.
+    Fixed(String),
+    /// In a file that the kubelet renews: read anew for each stream.
+    File(PathBuf),
+}
+
+/// What a warm instance needs to become a revision.
+pub struct Means {
+    /// Opens artifacts.
+    pub key: SealKey,
+    /// Runs them.
+    pub runtimes: Runtimes,
+    /// What no function may reach.
+    pub network: Network,
+}
+
+/// A host with its control stream.
+pub struct Instance {
+    identity: Identity,
+    means: Means,
+    host: Arc<Host>,
+    stop: Stop,
+    prepared: BTreeMap<String, Loaded>,
+    revision: Option<String>,
+    drain: Option<Drain>,
+}
+
+/// What ends the wait of the loop.
+enum Event {
+    Link(Option<LinkEvent<wire::InstanceDown>>),
+    Report,
+    Signal,
+    /// The drain has reached its next step.
+    Drain,
+}
+
+impl Instance {
+    /// A warm instance around `host`, whose server ends by `stop`.
+    #[must_use]
+    pub fn new(identity: Identity, means: Means, host: Arc<Host>, stop: Stop) -> Self {
+        Self { identity, means, host, stop, prepared: BTreeMap::new(), revision: None, drain: None }
+    }
+
+    /// Lives until it has drained, or cannot serve what it was told to.
+    pub async fn run(mut self, mut link: InstanceLink, mut term: Signal) -> Exit {
+        let mut reporter = Reporter::new(Arc::clone(self.host.metrics()), Instant::now());
+        loop {
+            let event = tokio::select! {
+                event = link.events.recv() => Event::Link(event),
+                () = reporter.due() => Event::Report,
+                _ = term.recv() => Event::Signal,
+                () = next_step(self.drain.as_ref(), &self.host) => Event::Drain,
+            };
+            let ended = match event {
+                Event::Link(Some(event)) => self.on_link(event, &link).await,
+                // The link ends only with the process: like a signal, but nobody will acknowledge.
+                Event::Link(None) => {
+                    self.acknowledged(0);
+                    None
+                }
+                Event::Report => {
+                    self.send(&link, instance_up::Message::Report(reporter.report(Instant::now()))).await;
+                    None
+                }
+                Event::Signal => {
+                    self.on_signal(&link).await;
+                    None
+                }
+                Event::Drain => self.on_drain_step(),
+            };
+            if let Some(exit) = ended {
+                return exit;
+            }
+        }
+    }
+
+    async fn on_link(&mut self, event: LinkEvent<wire::InstanceDown>, link: &InstanceLink) -> Option<Exit> {
+        match event {
+            LinkEvent::Connected => {
+                let hello = self.hello();
+                self.send(link, instance_up::Message::Hello(hello)).await;
+                if self.drain.is_some() {
+                    self.send(link, draining()).await;
+                }
+                None
+            }
+            LinkEvent::Disconnected { reason } => {
+                tracing::info!(reason, "control stream lost; serving goes on");
+                None
+            }
+            LinkEvent::Message(message) => self.on_order(message.message?, link).await,
+        }
+    }
+
+    async fn on_order(&mut self, order: instance_down::Message, link: &InstanceLink) -> Option<Exit> {
+        match order {
+            instance_down::Message::Prepare(wire::Prepare { artifact }) => {
+                let answer = self.prepare(artifact.unwrap_or_default());
+                self.send(link, instance_up::Message::Prepared(answer)).await;
+                None
+            }
+            instance_down::Message::Forget(wire::Forget { digest }) => {
+                self.prepared.remove(&digest);
+                None
+            }
+            instance_down::Message::Drain(wire::Drain { deadline_millis }) => {
+                self.acknowledged(deadline_millis);
+                None
+            }
+            instance_down::Message::Specialize(wire::Specialize { spec }) => {
+                let began = Instant::now();
+                match self.specialize(spec.unwrap_or_default()) {
+                    Ok(slots) => {
+                        let ready = wire::InstanceReady {
+                            revision: self.revision.clone().unwrap_or_default(),
+                            slots,
+                            specialize_micros: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+                        };
+                        self.send(link, instance_up::Message::Ready(ready)).await;
+                        None
+                    }
+                    Err((exit, failed)) => {
+                        tracing::error!(reason = failed.reason, message = failed.message, "cannot become the revision");
+                        self.send(link, instance_up::Message::Failed(failed)).await;
+                        Some(exit)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Loading blocks this thread for a moment, which is what a warm instance is there for: it has no requests.
+    fn prepare(&mut self, artifact: wire::Artifact) -> wire::Prepared {
+        let error = if self.prepared.contains_key(&artifact.digest) {
+            String::new()
+        } else if self.prepared.len() >= PREPARED_MAX {
+            format!("{PREPARED_MAX} artifacts are prepared already; forget one")
+        } else {
+            match load(artifact.path.as_ref(), &self.means.key, &self.means.runtimes) {
+                Ok(loaded) => {
+                    self.prepared.insert(artifact.digest.clone(), loaded);
+                    String::new()
+                }
+                Err(error) => error.to_string(),
+            }
+        };
+        wire::Prepared { digest: artifact.digest, error }
+    }
+
+    // Warm => (Ready | failed)
+    fn specialize(&mut self, spec: wire::HostSpec) -> Result<u32, (Exit, wire::InstanceFailed)> {
+        let failed =
+            |exit, reason: &str, message: String| (exit, wire::InstanceFailed { reason: reason.to_owned(), message });
+        let artifact = spec.artifact.clone().unwrap_or_default();
+        let loaded = match self.prepared.remove(&artifact.digest) {
+            Some(loaded) => loaded,
+            None => load(artifact.path.as_ref(), &self.means.key, &self.means.runtimes)
+                .map_err(|error| failed(Exit::Artifact, FAILED_TO_LOAD, error.to_string()))?,
+        };
+        let name = RevisionKey::new(&*spec.namespace, &*spec.revision).to_string();
+        let metrics = Arc::clone(self.host.metrics());
+        let revision = Revision::new(spec, loaded, metrics, &self.means.network)
+            .map_err(|error| failed(Exit::Spec, FAILED_SPEC, error.to_string()))?;
+        let slots = revision.limits.slots;
+        self.host.specialize(revision).map_err(|error| failed(Exit::Spec, FAILED_SPEC, error.to_string()))?;
+        // It will never become another: what was prepared for that is let go.
+        self.prepared.clear();
+        self.revision = Some(name);
+        Ok(slots)
+    }
+
+    fn hello(&self) -> wire::InstanceHello {
+        let state = match (&self.drain, &self.revision) {
+            (Some(_), _) => InstanceState::Draining,
+            (None, Some(_)) => InstanceState::Ready,
+            (None, None) => InstanceState::Warm,
+        };
+        wire::InstanceHello {
+            protocol: wire::PROTOCOL,
+            instance: self.identity.instance.clone(),
+            token: self.identity.token.read(),
+            state: state.into(),
+            address: self.identity.address.clone(),
+            revision: self.revision.clone().unwrap_or_default(),
+            slots: self.host.revision().map_or(0, |revision| revision.limits.slots),
+            prepared: self.prepared.keys().cloned().collect(),
+            namespace: self.identity.namespace.clone(),
+        }
+    }
+
+    // (Warm | Ready) => Announced
+    async fn on_signal(&mut self, link: &InstanceLink) {
+        if self.drain.is_none() {
+            self.drain = Some(Drain::announced(Instant::now()));
+            self.send(link, draining()).await;
+        }
+    }
+
+    // (Warm | Ready | Announced) => Withdrawn
+    fn acknowledged(&mut self, deadline_millis: u64) {
+        if !self.drain.as_ref().is_some_and(Drain::is_withdrawn) {
+            self.host.drain();
+            self.stop.drain.cancel();
+            let timeout = self.host.revision().map(|revision| revision.limits.timeout);
+            self.drain = Some(Drain::withdrawn(Instant::now(), deadline_millis, timeout));
+        }
+    }
+
+    fn on_drain_step(&mut self) -> Option<Exit> {
+        if !self.drain.as_ref().is_some_and(Drain::is_withdrawn) {
+            tracing::info!("nobody acknowledged the drain; going on without");
+            self.acknowledged(0);
+            return None;
+        }
+        if self.host.metrics().in_flight() == 0 {
+            return Some(Exit::Drained);
+        }
+        tracing::warn!(in_flight = self.host.metrics().in_flight(), "drain deadline passed; cutting requests");
+        self.stop.cut.cancel();
+        Some(Exit::Cut)
+    }
+
+    /// A closed link is noticed by its events; there is nothing to do about it here.
+    async fn send(&self, link: &InstanceLink, message: instance_up::Message) {
+        let _ = link.up.send(InstanceUp { message: Some(message) }).await;
+    }
+}
+
+/// Waits for the end of the present step of the drain; for ever when there is none.
+async fn next_step(drain: Option<&Drain>, host: &Host) {
+    match drain {
+        Some(drain) => drain.step(host.metrics()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn draining() -> instance_up::Message {
+    instance_up::Message::Draining(wire::Draining { cause: "SIGTERM".to_owned() })
+}
+
+impl Token {
+    fn read(&self) -> String {
+        match self {
+            Self::Fixed(token) => token.clone(),
+            Self::File(path) => match std::fs::read_to_string(path) {
+                Ok(token) => token.trim().to_owned(),
+                Err(error) => {
+                    tracing::error!(%error, path = %path.display(), "cannot read the token; the autoscaler will refuse us");
+                    String::new()
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The socket: accepts connections, bounds them, and ends them gently.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::handler::Host;
+
+/// Only activators connect, with few connections each; a plain client of `wisp host serve` may open more.
+const CONNECTIONS_MAX: usize = 4096;
+/// A client that does not finish its head in this time holds a connection for nothing.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Head of a request, all fields together; more is answered with 431 or a reset.
+const HEADER_BYTES_MAX: usize = 64 << 10;
+const HEADERS_MAX: usize = 128;
+/// Streams of one HTTP/2 connection: at least the slots of an instance, so that the slots decide.
+const STREAMS_MAX: u32 = 2048;
+/// Enough that one stream fills a local link; the connection's window lets eight streams do so.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
+/// After a failed accept (no descriptors left), so as not to spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// Where a host listens: `unix:/path` or `tcp:127.0.0.1:0`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A socket file, for this user alone.
+    Unix(PathBuf),
+    /// A TCP port; 0 lets the system choose.
+    Tcp(SocketAddr),
+}
+
+/// An address that is not one.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not an address to listen on; say unix:/path or tcp:127.0.0.1:8080")]
+pub struct AddressError(String);
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let error = || AddressError(text.to_owned());
+        match text.split_once(':') {
+            Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(path.into())),
+            Some(("tcp", address)) => address.parse().map(Self::Tcp).map_err(|_| error()),
+            _ => Err(error()),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(address) => write!(f, "tcp:{address}"),
+        }
+    }
+}
+
+/// A bound socket.
+pub struct Listener {
+    address: Address,
+    socket: Socket,
+}
+
+enum Socket {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    /// Binds `address`. A socket file that is there already is taken over.
+    ///
+    /// # Errors
+    /// When the address is taken or not ours.
+    pub async fn bind(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Unix(path) => {
+                match std::fs::remove_file(path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+                let socket = UnixListener::bind(path)?;
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+                Ok(Self { address: address.clone(), socket: Socket::Unix(socket) })
+            }
+            Address::Tcp(wanted) => {
+                let socket = TcpListener::bind(wanted).await?;
+                let address = Address::Tcp(socket.local_addr()?);
+                Ok(Self { address, socket: Socket::Tcp(socket) })
+            }
+        }
+    }
+
+    /// Where it really listens.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Address::Unix(path) = &self.address {
+            // Nobody can connect any more; whoever finds the file gone is told so at once.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// How a server ends.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Take no new connection, let present requests end.
+    pub drain: CancellationToken,
+    /// Cut what is still there.
+    pub cut: CancellationToken,
+}
+
+/// Serves until `stop.drain`, and returns when the last connection is closed or `stop.cut` has closed it.
+pub async fn serve(listener: Listener, host: Arc<Host>, stop: Stop) {
+    let graceful = GracefulShutdown::new();
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let builder = Arc::new(builder());
+    loop {
+        let accepted = async {
+            let permit = Arc::clone(&permits).acquire_owned().await.expect("never closed");
+            (permit, listener.socket.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            accepted = accepted => accepted,
+            () = stop.drain.cancelled() => break,
+        };
+        match accepted {
+            Ok(stream) => {
+                let connection = Connection {
+                    builder: Arc::clone(&builder),
+                    host: Arc::clone(&host),
+                    watcher: graceful.watcher(),
+                    cut: stop.cut.clone(),
+                    permit,
+                };
+                stream.spawn(connection);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection; raise the limit on open files");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    graceful.shutdown().await;
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .pipeline_flush(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEADER_BYTES_MAX as u32)
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+    builder
+}
+
+enum Stream {
+    Unix(tokio::net::UnixStream),
+    Tcp(tokio::net::TcpStream),
+}
+
+impl Socket {
+    async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // Otherwise the last piece of an answer waits up to 40 ms for the client's acknowledgement.
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
+            }
+        }
+    }
+}
+
+impl Stream {
+    fn spawn(self, connection: Connection) {
+        match self {
+            Self::Unix(stream) => tokio::spawn(connection.run(stream)),
+            Self::Tcp(stream) => tokio::spawn(connection.run(stream)),
+        };
+    }
+}
+
+struct Connection {
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    host: Arc<Host>,
+    watcher: Watcher,
+    cut: CancellationToken,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    async fn run<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
+        let Self { builder, host, watcher, cut, permit } = self;
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let host = Arc::clone(&host);
+            async move { Ok::<_, std::convert::Infallible>(host.handle(request).await) }
+        });
+        let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
+        tokio::select! {
+            ended = connection => if let Err(error) = ended {
+                tracing::debug!(%error, "connection ended early");
+            },
+            () = cut.cancelled() => {}
+        }
+        drop(permit);
+    }
+}

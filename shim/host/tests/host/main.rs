@@ -1,0 +1,9 @@
+//! The host with real components: in process on port 0, and as processes of its own.
+
+mod failing;
+mod limits;
+mod outbound;
+mod process;
+mod serving;
+mod store;
+mod support;

@@ -1,0 +1,218 @@
+//! A host in this process, and a plain client for it.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+use wisp_api::wire::{HostConcurrency, HostLimits, HostSpec};
+use wisp_host::compile::Compiler;
+use wisp_host::engine::Runtimes;
+use wisp_host::handler::Host;
+use wisp_host::load::load;
+use wisp_host::outbound::Network;
+use wisp_host::revision::Revision;
+use wisp_host::server::{Address, Listener, Stop, serve};
+use wisp_host::store::{Artifact, ArtifactStore};
+
+/// Longer than anything takes here, shorter than anybody waits for a hanging test.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The component with a behaviour for each path; see tests/guests/README.md.
+pub fn guests() -> Vec<u8> {
+    prebuilt("guests.wasm")
+}
+
+pub fn prebuilt(name: &str) -> Vec<u8> {
+    std::fs::read(prebuilt_path(name)).expect("tests/guests/prebuilt is committed")
+}
+
+pub fn prebuilt_path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/prebuilt").join(name)
+}
+
+pub fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_wisp-host"))
+}
+
+pub fn compiler() -> Compiler {
+    Compiler { program: program().to_owned(), args: vec!["compile".into()] }
+}
+
+/// One store for all tests: a component is compiled once.
+pub fn shared_store() -> ArtifactStore {
+    ArtifactStore::open(&shared_folder(), compiler()).unwrap()
+}
+
+pub fn shared_folder() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("host-store")
+}
+
+pub async fn artifact(component: &str) -> Artifact {
+    static GUESTS: OnceCell<Artifact> = OnceCell::const_new();
+    let ensure = async || shared_store().ensure(&prebuilt(component)).await.unwrap();
+    if component == "guests.wasm" { GUESTS.get_or_init(ensure).await.clone() } else { ensure().await }
+}
+
+/// `guests.wasm` with default limits: change what the test is about.
+pub struct Given {
+    pub component: &'static str,
+    pub spec: HostSpec,
+    pub network: Network,
+}
+
+pub fn given(component: &'static str) -> Given {
+    let spec = HostSpec {
+        namespace: "default".to_owned(),
+        function: "guests".to_owned(),
+        revision: "guests-00001".to_owned(),
+        limits: Some(HostLimits::default()),
+        concurrency: Some(HostConcurrency::default()),
+        ..HostSpec::default()
+    };
+    Given { component, spec, network: Network::default() }
+}
+
+impl Given {
+    pub fn limits(mut self, change: impl FnOnce(&mut HostLimits)) -> Self {
+        change(self.spec.limits.as_mut().unwrap());
+        self
+    }
+
+    pub fn slots(mut self, slots: u32) -> Self {
+        self.spec.concurrency.as_mut().unwrap().slots = slots;
+        self
+    }
+
+    pub fn reuse(mut self, requests: u32) -> Self {
+        self.spec.concurrency.as_mut().unwrap().reuse_requests = requests;
+        self
+    }
+
+    pub fn outbound(mut self, patterns: &[&str], network: Network) -> Self {
+        self.spec.outbound = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
+        self.network = network;
+        self
+    }
+
+    pub async fn served(self) -> Served {
+        let artifact = artifact(self.component).await;
+        let loaded = load(&artifact.path, shared_store().key(), &Runtimes::default()).unwrap();
+        let host = Arc::new(Host::default());
+        host.specialize(Revision::new(self.spec, loaded, Arc::clone(host.metrics()), &self.network).unwrap()).unwrap();
+        let listener = Listener::bind(&"tcp:127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let Address::Tcp(address) = *listener.address() else { unreachable!() };
+        let stop = Stop::default();
+        tokio::spawn(serve(listener, Arc::clone(&host), stop.clone()));
+        Served { host, address: address.to_string(), stop }
+    }
+}
+
+/// A host that serves.
+pub struct Served {
+    pub host: Arc<Host>,
+    pub address: String,
+    pub stop: Stop,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.stop.cut.cancel();
+        self.stop.drain.cancel();
+    }
+}
+
+/// An answer, with all of its body.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+    pub trailers: HeaderMap,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl Served {
+    pub async fn get(&self, path: &str) -> Answer {
+        read(self.send(get(path)).await).await.unwrap()
+    }
+
+    /// Over a connection of its own.
+    pub async fn send<B>(&self, request: Request<B>) -> Response<Incoming>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let mut client = self.http1().await;
+        within(client.send_request(request)).await.unwrap()
+    }
+
+    pub async fn http1<B>(&self) -> http1::SendRequest<B>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let stream = TcpStream::connect(&self.address).await.unwrap();
+        let (client, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    pub async fn http2<B>(&self) -> http2::SendRequest<B>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let stream = TcpStream::connect(&self.address).await.unwrap();
+        let (client, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    /// Waits until `wanted` requests are in flight.
+    pub async fn in_flight(&self, wanted: u32) {
+        until(|| self.host.metrics().in_flight() == wanted).await;
+    }
+}
+
+pub fn get(path: &str) -> Request<Empty<Bytes>> {
+    Request::get(path).header("host", "guests.test").body(Empty::new()).unwrap()
+}
+
+pub fn post(path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+    Request::post(path).header("host", "guests.test").body(Full::new(body.into())).unwrap()
+}
+
+pub async fn read(response: Response<Incoming>) -> Result<Answer, hyper::Error> {
+    let (head, body) = response.into_parts();
+    let body = within(body.collect()).await?;
+    let trailers = body.trailers().cloned().unwrap_or_default();
+    let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+    Ok(Answer { status: head.status, headers: head.headers, text, trailers })
+}
+
+pub async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future).await.expect("nothing takes this long")
+}
+
+pub async fn until(condition: impl Fn() -> bool) {
+    within(async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
