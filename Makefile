@@ -1,0 +1,58 @@
+# Two commands do everything: `make up` and `make test`. What they lack they get, and say so.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+
+# All packages at once, always: cargo unites the features of what it builds, so that building one package alone would
+# build most dependencies again.
+ALL := --workspace --locked
+TOOL := .ci/tool
+# The release build, because waking in milliseconds is what `make up` shows. `make up PROFILE=dev` shares `make test`'s.
+PROFILE ?= release
+PROGRAM := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/wisp
+# For `wisp up`, such as `make up ARGS='--listen 0.0.0.0:8080'`.
+ARGS ?=
+
+.PHONY: help
+help: ## List what there is.
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name what; do \
+		printf 'make %-10s %s\n' "$$name" "$$what"; done
+
+.PHONY: up
+up: tools samples ## Build Wisp and the samples, run them, and print their addresses.
+	@echo "up: building wisp ($(PROFILE)); from nothing this takes minutes, once"
+	cargo build $(ALL) --bins --profile $(PROFILE)
+	exec $(PROGRAM) up samples $(ARGS)
+
+.PHONY: test
+test: tools ## Run every test that this machine can run, and say which are left out.
+	@.ci/test
+
+.PHONY: check
+check: tools ## Format, lints, documentation, dependencies, and the tree's own rules.
+	cargo fmt --all --check
+	cargo clippy $(ALL) --all-targets -- -Dwarnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc $(ALL) --no-deps --quiet
+	PATH="$$($(TOOL) cargo cargo-deny 0.20.2):$$PATH" cargo deny --log-level error check licenses bans sources
+	cargo test $(ALL) --test tidy --quiet
+
+.PHONY: samples
+samples: ## Build the samples; where a tool is missing, take the committed component.
+	@$(MAKE) -C samples
+
+.PHONY: crds
+crds: tools ## Write deploy/crds from the Rust types.
+	cargo build $(ALL) --example crdgen
+	target/debug/examples/crdgen deploy/crds
+
+.PHONY: bench
+bench: tools ## Measure what docs/performance.md promises, beside other programs. Ten minutes on an idle machine.
+	@benches/run
+
+.PHONY: fmt
+fmt: tools ## Format.
+	cargo fmt --all
+
+.PHONY: tools
+tools:
+	@$(TOOL) rust
