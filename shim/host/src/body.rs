@@ -149,7 +149,7 @@ impl Streaming {
         }
         match Pin::new(&mut *rest).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Failure::from_answer(wasmtime::Error::new(error))))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(exchange.fail(Failure::from_body(error))))),
             Poll::Ready(None) => {
                 self.end();
                 Poll::Ready(None)
@@ -157,8 +157,13 @@ impl Streaming {
             Poll::Pending if exchange.is_finished() => {
                 // Whoever returned without finishing its body still holds the other end in its store.
                 exchange.discard_instance();
-                let frame = ready!(Pin::new(rest).poll_frame(context));
-                Poll::Ready(frame.map(|frame| frame.map_err(|error| Failure::from_answer(wasmtime::Error::new(error)))))
+                match ready!(Pin::new(rest).poll_frame(context)) {
+                    Some(frame) => Poll::Ready(Some(frame.map_err(|error| exchange.fail(Failure::from_body(error))))),
+                    None => {
+                        self.end();
+                        Poll::Ready(None)
+                    }
+                }
             }
             Poll::Pending => exchange.poll_limits(context).map(|failure| Some(Err(failure))),
         }

@@ -104,12 +104,16 @@ impl Exchange {
         if let Poll::Ready(Err(failure)) = self.poll_guest(context) {
             return Poll::Ready(Err(failure));
         }
+        if self.meter.is_body_too_large() {
+            // Whatever the guest made of its cut body: the client is told what is wrong with it.
+            return Poll::Ready(Err(self.fail(Failure::BodyTooLarge)));
+        }
         match Pin::new(&mut self.response).poll(context) {
             Poll::Ready(Ok(Ok(response))) => Poll::Ready(Ok(response)),
-            Poll::Ready(Ok(Err(error))) => Poll::Ready(Err(self.failed(Failure::from_answer(error)))),
+            Poll::Ready(Ok(Err(error))) => Poll::Ready(Err(self.fail(Failure::from_answer(error)))),
             // The sender lives in the guest's store or future: gone only when the guest is.
             Poll::Ready(Err(oneshot::Canceled)) if self.is_finished() => {
-                Poll::Ready(Err(self.failed(Failure::NoResponse)))
+                Poll::Ready(Err(self.fail(Failure::NoResponse)))
             }
             Poll::Ready(Err(oneshot::Canceled)) | Poll::Pending => self.poll_limits(context).map(Err),
         }
@@ -128,20 +132,20 @@ impl Exchange {
                 self.guest = Work::Returned(Box::new(instance));
                 Poll::Ready(Ok(()))
             }
-            Ok(Poll::Ready(Err(error))) => Poll::Ready(Err(self.failed(Failure::from_guest(error)))),
-            Err(_) => Poll::Ready(Err(self.failed(Failure::Panic))),
+            Ok(Poll::Ready(Err(error))) => Poll::Ready(Err(self.fail(Failure::from_guest(error)))),
+            Err(_) => Poll::Ready(Err(self.fail(Failure::Panic))),
         }
     }
 
     /// Ready when the request has exceeded a limit that its guest's own hooks do not see.
     pub fn poll_limits(&mut self, context: &mut Context<'_>) -> Poll<Failure> {
         if self.meter.is_body_too_large() {
-            return Poll::Ready(self.failed(Failure::BodyTooLarge));
+            return Poll::Ready(self.fail(Failure::BodyTooLarge));
         }
         let deadline = self.deadline;
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         match alarm.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(self.failed(Failure::TimedOut)),
+            Poll::Ready(()) => Poll::Ready(self.fail(Failure::TimedOut)),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -169,8 +173,9 @@ impl Exchange {
         }
     }
 
-    /// Stops the guest and counts the failure, once.
-    fn failed(&mut self, failure: Failure) -> Failure {
+    /// Stops the guest and counts the failure. A guest that fails because its body was cut is not to blame.
+    pub fn fail(&mut self, failure: Failure) -> Failure {
+        let failure = if self.meter.is_body_too_large() { Failure::BodyTooLarge } else { failure };
         self.guest = Work::Over;
         self.admitted.revision.metrics.failed.fetch_add(1, Relaxed);
         failure.log(&self.admitted.revision.name);

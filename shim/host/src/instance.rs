@@ -9,6 +9,7 @@ mod report;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::Signal;
 use tokio::time::Instant;
@@ -30,6 +31,9 @@ use self::report::Reporter;
 
 /// Artifacts that a warm instance holds at most; each costs mappings and some memory.
 const PREPARED_MAX: usize = 64;
+
+/// Time for the stream to carry what was said last, before the process ends with it.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Words for [`wire::InstanceFailed::reason`].
 const FAILED_TO_LOAD: &str = "ArtifactNotLoaded";
@@ -123,6 +127,9 @@ impl Instance {
                 Event::Drain => self.on_drain_step(),
             };
             if let Some(exit) = ended {
+                if exit != Exit::Drained {
+                    tokio::time::sleep(LAST_WORDS).await;
+                }
                 return exit;
             }
         }

@@ -102,6 +102,12 @@ impl Failure {
         Self::Answered(Ticket::next(), error)
     }
 
+    /// What it means that the answer's body broke off with `error`.
+    #[must_use]
+    pub fn from_body(error: wasmtime_wasi_http::Error) -> Self {
+        Self::Answered(Ticket::next(), wasmtime::Error::new(error))
+    }
+
     /// A word from a closed set, for the header and for counting.
     #[must_use]
     pub fn word(&self) -> &'static str {

@@ -63,7 +63,9 @@ async fn a_reset_stream_stops_the_guest_and_not_its_neighbour() {
     let client = host.http2().await;
     let (mut first, mut second) = (client.clone(), client);
     let request = |path: &str| {
-        http::Request::get(format!("http://guests.test{path}")).body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap()
+        http::Request::get(format!("http://guests.test{path}"))
+            .body(http_body_util::Empty::<bytes::Bytes>::new())
+            .unwrap()
     };
     let running = tokio::spawn(first.send_request(request("/slow-body?chunks=1000&ms=20")));
     let mut body = within(running).await.unwrap().unwrap().into_body();
@@ -78,7 +80,9 @@ async fn a_reset_stream_stops_the_guest_and_not_its_neighbour() {
 async fn garbage_instead_of_a_request_harms_nobody() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let host = given("guests.wasm").served().await;
-    for garbage in [&b"\0\xff\r\n\r\n"[..], b"GET / HTTP/9.9\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nxxxxxxxxxxxxxxxxxx"] {
+    for garbage in
+        [&b"\0\xff\r\n\r\n"[..], b"GET / HTTP/9.9\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nxxxxxxxxxxxxxxxxxx"]
+    {
         let mut stream = tokio::net::TcpStream::connect(&host.address).await.unwrap();
         stream.write_all(garbage).await.unwrap();
         stream.shutdown().await.unwrap();

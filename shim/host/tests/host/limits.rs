@@ -53,7 +53,9 @@ async fn a_guest_cannot_pretend_to_be_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_waits_too_long_is_a_504() {
     let host = given("guests.wasm").limits(|limits| limits.timeout_millis = 100).served().await;
-    for path in ["/sleep?ms=60000", "/clock-abuse?mode=forever", "/clock-abuse?mode=timers&count=100", "/clock-abuse?mode=spin"] {
+    for path in
+        ["/sleep?ms=60000", "/clock-abuse?mode=forever", "/clock-abuse?mode=timers&count=100", "/clock-abuse?mode=spin"]
+    {
         let answer = host.get(path).await;
         assert_eq!((answer.status.as_u16(), answer.header("x-wisp-error")), (504, "timeout"), "{path}");
     }
@@ -133,6 +135,7 @@ async fn files_and_sockets_are_out_of_reach() {
     let text = host.get("/fs-attack").await.text;
     assert!(text.contains("\"reached\":[]"), "{text}");
     let target = host.address.clone();
-    let text = host.get(&format!("/socket-attack?tcp={target}&udp={target}&listen=127.0.0.1:0&name=localhost")).await.text;
+    let text =
+        host.get(&format!("/socket-attack?tcp={target}&udp={target}&listen=127.0.0.1:0&name=localhost")).await.text;
     assert!(text.contains("\"reached\":[]"), "{text}");
 }

@@ -12,7 +12,9 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::support::{Served, get, given, post, read, within};
 
-type Channel = StreamBody<futures::stream::Map<ReceiverStream<Frame<Bytes>>, fn(Frame<Bytes>) -> Result<Frame<Bytes>, std::io::Error>>>;
+type Channel = StreamBody<
+    futures::stream::Map<ReceiverStream<Frame<Bytes>>, fn(Frame<Bytes>) -> Result<Frame<Bytes>, std::io::Error>>,
+>;
 
 fn channel() -> (mpsc::Sender<Frame<Bytes>>, Channel) {
     let (sender, receiver) = mpsc::channel(1);
@@ -122,7 +124,8 @@ async fn a_large_answer_arrives_whole() {
 async fn a_client_that_waits_for_100_continue_gets_it() {
     let host = given("guests.wasm").served().await;
     let mut stream = TcpStream::connect(&host.address).await.unwrap();
-    let head = "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n";
+    let head =
+        "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut interim = vec![0; 25];
     within(stream.read_exact(&mut interim)).await.unwrap();

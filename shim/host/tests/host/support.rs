@@ -27,49 +27,49 @@ use wisp_host::store::{Artifact, ArtifactStore};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The component with a behaviour for each path; see tests/guests/README.md.
-pub fn guests() -> Vec<u8> {
+pub(crate) fn guests() -> Vec<u8> {
     prebuilt("guests.wasm")
 }
 
-pub fn prebuilt(name: &str) -> Vec<u8> {
+pub(crate) fn prebuilt(name: &str) -> Vec<u8> {
     std::fs::read(prebuilt_path(name)).expect("tests/guests/prebuilt is committed")
 }
 
-pub fn prebuilt_path(name: &str) -> PathBuf {
+pub(crate) fn prebuilt_path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/prebuilt").join(name)
 }
 
-pub fn program() -> &'static Path {
+pub(crate) fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_wisp-host"))
 }
 
-pub fn compiler() -> Compiler {
+pub(crate) fn compiler() -> Compiler {
     Compiler { program: program().to_owned(), args: vec!["compile".into()] }
 }
 
 /// One store for all tests: a component is compiled once.
-pub fn shared_store() -> ArtifactStore {
+pub(crate) fn shared_store() -> ArtifactStore {
     ArtifactStore::open(&shared_folder(), compiler()).unwrap()
 }
 
-pub fn shared_folder() -> PathBuf {
+pub(crate) fn shared_folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("host-store")
 }
 
-pub async fn artifact(component: &str) -> Artifact {
+pub(crate) async fn artifact(component: &str) -> Artifact {
     static GUESTS: OnceCell<Artifact> = OnceCell::const_new();
     let ensure = async || shared_store().ensure(&prebuilt(component)).await.unwrap();
     if component == "guests.wasm" { GUESTS.get_or_init(ensure).await.clone() } else { ensure().await }
 }
 
 /// `guests.wasm` with default limits: change what the test is about.
-pub struct Given {
-    pub component: &'static str,
-    pub spec: HostSpec,
-    pub network: Network,
+pub(crate) struct Given {
+    pub(crate) component: &'static str,
+    pub(crate) spec: HostSpec,
+    pub(crate) network: Network,
 }
 
-pub fn given(component: &'static str) -> Given {
+pub(crate) fn given(component: &'static str) -> Given {
     let spec = HostSpec {
         namespace: "default".to_owned(),
         function: "guests".to_owned(),
@@ -82,28 +82,28 @@ pub fn given(component: &'static str) -> Given {
 }
 
 impl Given {
-    pub fn limits(mut self, change: impl FnOnce(&mut HostLimits)) -> Self {
+    pub(crate) fn limits(mut self, change: impl FnOnce(&mut HostLimits)) -> Self {
         change(self.spec.limits.as_mut().unwrap());
         self
     }
 
-    pub fn slots(mut self, slots: u32) -> Self {
+    pub(crate) fn slots(mut self, slots: u32) -> Self {
         self.spec.concurrency.as_mut().unwrap().slots = slots;
         self
     }
 
-    pub fn reuse(mut self, requests: u32) -> Self {
+    pub(crate) fn reuse(mut self, requests: u32) -> Self {
         self.spec.concurrency.as_mut().unwrap().reuse_requests = requests;
         self
     }
 
-    pub fn outbound(mut self, patterns: &[&str], network: Network) -> Self {
+    pub(crate) fn outbound(mut self, patterns: &[&str], network: Network) -> Self {
         self.spec.outbound = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
         self.network = network;
         self
     }
 
-    pub async fn served(self) -> Served {
+    pub(crate) async fn served(self) -> Served {
         let artifact = artifact(self.component).await;
         let loaded = load(&artifact.path, shared_store().key(), &Runtimes::default()).unwrap();
         let host = Arc::new(Host::default());
@@ -117,10 +117,10 @@ impl Given {
 }
 
 /// A host that serves.
-pub struct Served {
-    pub host: Arc<Host>,
-    pub address: String,
-    pub stop: Stop,
+pub(crate) struct Served {
+    pub(crate) host: Arc<Host>,
+    pub(crate) address: String,
+    pub(crate) stop: Stop,
 }
 
 impl Drop for Served {
@@ -132,26 +132,26 @@ impl Drop for Served {
 
 /// An answer, with all of its body.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub text: String,
-    pub trailers: HeaderMap,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+    pub(crate) trailers: HeaderMap,
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
 impl Served {
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         read(self.send(get(path)).await).await.unwrap()
     }
 
     /// Over a connection of its own.
-    pub async fn send<B>(&self, request: Request<B>) -> Response<Incoming>
+    pub(crate) async fn send<B>(&self, request: Request<B>) -> Response<Incoming>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -160,7 +160,7 @@ impl Served {
         within(client.send_request(request)).await.unwrap()
     }
 
-    pub async fn http1<B>(&self) -> http1::SendRequest<B>
+    pub(crate) async fn http1<B>(&self) -> http1::SendRequest<B>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -171,7 +171,7 @@ impl Served {
         client
     }
 
-    pub async fn http2<B>(&self) -> http2::SendRequest<B>
+    pub(crate) async fn http2<B>(&self) -> http2::SendRequest<B>
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -183,20 +183,20 @@ impl Served {
     }
 
     /// Waits until `wanted` requests are in flight.
-    pub async fn in_flight(&self, wanted: u32) {
+    pub(crate) async fn in_flight(&self, wanted: u32) {
         until(|| self.host.metrics().in_flight() == wanted).await;
     }
 }
 
-pub fn get(path: &str) -> Request<Empty<Bytes>> {
+pub(crate) fn get(path: &str) -> Request<Empty<Bytes>> {
     Request::get(path).header("host", "guests.test").body(Empty::new()).unwrap()
 }
 
-pub fn post(path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+pub(crate) fn post(path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
     Request::post(path).header("host", "guests.test").body(Full::new(body.into())).unwrap()
 }
 
-pub async fn read(response: Response<Incoming>) -> Result<Answer, hyper::Error> {
+pub(crate) async fn read(response: Response<Incoming>) -> Result<Answer, hyper::Error> {
     let (head, body) = response.into_parts();
     let body = within(body.collect()).await?;
     let trailers = body.trailers().cloned().unwrap_or_default();
@@ -204,11 +204,11 @@ pub async fn read(response: Response<Incoming>) -> Result<Answer, hyper::Error> 
     Ok(Answer { status: head.status, headers: head.headers, text, trailers })
 }
 
-pub async fn within<F: Future>(future: F) -> F::Output {
+pub(crate) async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future).await.expect("nothing takes this long")
 }
 
-pub async fn until(condition: impl Fn() -> bool) {
+pub(crate) async fn until(condition: impl Fn() -> bool) {
     within(async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(2)).await;
