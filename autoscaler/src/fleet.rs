@@ -84,6 +84,8 @@ pub(crate) struct Fleet {
     sequence: u64,
     // Revisions whose endpoints changed since then.
     dirty: BTreeSet<Name>,
+    // Revisions that an update has named while the fleet was settling.
+    named: BTreeSet<Name>,
     // Instances that activators have yet to let go.
     withdrawing: BTreeSet<Name>,
     // Revisions to decide on in this turn.
@@ -123,6 +125,7 @@ impl Fleet {
             cold_starts: ColdStarts::default(),
             sequence: 0,
             dirty: BTreeSet::new(),
+            named: BTreeSet::new(),
             withdrawing: BTreeSet::new(),
             pending: BTreeSet::new(),
             warm_changed: true,
@@ -167,6 +170,7 @@ impl Fleet {
                 Timer::Activator(name) => self.activator_silent(&name),
                 Timer::Instance(name) => self.instance_overdue(&name),
                 Timer::Revision(name) => self.look_at(&name),
+                Timer::Replace => self.warm_changed = true,
                 Timer::Prepare => self.prepare(),
                 Timer::Settle => self.settled(),
             }
@@ -202,6 +206,7 @@ impl Fleet {
     // Settling => Settled
     fn settled(&mut self) {
         self.settling = false;
+        self.named.clear();
         self.publish_everything();
         let all: Vec<Name> = self.revisions.keys().cloned().collect();
         self.pending.extend(all);

@@ -133,7 +133,7 @@ fn run(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn an_instance_is_never_given_to_two_revisions(steps in proptest::collection::vec(step(), 1..120)) {

@@ -15,6 +15,9 @@ impl Fleet {
         if ready.is_empty() {
             return;
         }
+        if self.settling {
+            self.named.extend(ready.iter().cloned());
+        }
         self.sequence += 1;
         let revisions = ready.iter().map(|name| self.endpoints(name)).collect();
         let update = EndpointsUpdate { sequence: self.sequence, full: false, revisions };
@@ -40,9 +43,9 @@ impl Fleet {
     }
 
     // An update names all endpoints of a revision. Those that have yet to report would be lost to it, which only a
-    // revision that lacks capacity can afford.
+    // revision that lacks capacity can afford. Once it was named, activators know what is known here.
     fn is_held(&self, name: &Name) -> bool {
-        self.settling && self.observe(name).waiting == 0
+        self.settling && !self.named.contains(name) && self.observe(name).waiting == 0
     }
 
     fn everything(&self) -> EndpointsUpdate {

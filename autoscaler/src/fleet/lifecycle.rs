@@ -7,11 +7,17 @@
 //! ```
 //! Any state may go to Stopping, and any to gone.
 
+use std::time::Duration;
+
 use super::instance::{Catalog, Instance, Phase, Withdrawal};
 use super::timers::Timer;
 use super::{Fleet, Name};
 use crate::actuation::Actuation;
 use crate::event::{Effect, Fact};
+
+/// A claimed instance is replaced this much later: starting a process takes processor time that the claimed one needs to
+/// get ready, and its first request to be answered.
+const REPLACE_AFTER: Duration = Duration::from_millis(30);
 
 impl Fleet {
     /// Adds an instance that has just been heard of.
@@ -44,7 +50,7 @@ impl Fleet {
         let revision = instance.revision.clone();
         if from == Phase::Warm {
             self.warm.remove(name);
-            self.warm_changed = true;
+            self.warm_lost(phase);
         }
         if phase == Phase::Warm {
             self.warm.insert(name.clone());
@@ -62,6 +68,14 @@ impl Fleet {
         let revision = revision.map(|revision| revision.to_string());
         self.note(Fact::Instance { instance: name.to_string(), revision, from, to, cause: cause.into() });
         self.set_deadline(name);
+    }
+
+    fn warm_lost(&mut self, phase: Phase) {
+        if phase == Phase::Claimed {
+            self.timers.no_later(Timer::Replace, self.now + REPLACE_AFTER);
+        } else {
+            self.warm_changed = true;
+        }
     }
 
     /// Forgets an instance that is gone.

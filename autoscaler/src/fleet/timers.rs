@@ -17,6 +17,8 @@ pub(super) enum Timer {
     Instance(Name),
     /// A revision's next decision.
     Revision(Name),
+    /// The next request for warm instances in place of claimed ones.
+    Replace,
     /// The next look at what warm instances hold ready.
     Prepare,
     /// The end of the settle period.

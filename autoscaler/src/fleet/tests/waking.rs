@@ -26,9 +26,22 @@ fn a_wake_gives_a_warm_instance_its_revision_in_the_same_turn() {
     world.actuations.clear();
     world.wake("a", "hello", 1);
     assert!(world.is_given("w1", "hello"));
-    let warm = Actuation::Warm { namespace: None, count: 2 };
     let scaled = Actuation::Scaled { revision: key("hello"), replicas: 1 };
-    assert_eq!(world.actuations, [claimed("w1", "hello"), scaled, warm]);
+    assert_eq!(world.actuations, [claimed("w1", "hello"), scaled]);
+}
+
+#[test]
+fn a_claimed_instance_is_replaced_once_it_had_time_to_get_ready() {
+    let mut world = World::new();
+    world.apply(revision("hello"));
+    world.activator("a");
+    world.warm("w1");
+    world.wake("a", "hello", 1);
+    world.ready("w1");
+    world.demand("a", "hello", 0, 1);
+    world.actuations.clear();
+    world.after(Duration::from_millis(50));
+    assert_eq!(world.actuations, [Actuation::Warm { namespace: None, count: 2 }]);
 }
 
 #[test]
