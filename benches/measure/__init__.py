@@ -1,0 +1,1 @@
+"""What `make bench` measures. Only the standard library; only loopback addresses."""

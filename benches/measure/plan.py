@@ -1,0 +1,22 @@
+"""How long to measure."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Plan:
+    # Peers take turns this often; the median of the rounds counts.
+    rounds: int
+    # Length of one round of one peer.
+    seconds: int
+    # Starts from zero with a warm instance, and without.
+    warm_starts: int
+    cold_starts: int
+    # Functions at zero in one program.
+    functions: int
+    # After which memory no longer changes.
+    rest_seconds: int
+
+
+FULL = Plan(rounds=3, seconds=3, warm_starts=200, cold_starts=100, functions=10_000, rest_seconds=5)
+SMOKE = Plan(rounds=1, seconds=1, warm_starts=5, cold_starts=3, functions=500, rest_seconds=1)
