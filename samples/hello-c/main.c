@@ -1,4 +1,4 @@
-// The smallest function in C, on the bindings that wit-bindgen makes from ../wit into build/function.h.
+// The smallest function in C, on the bindings that wit-bindgen makes of function.wit.
 #include <stdio.h>
 #include <string.h>
 
