@@ -165,10 +165,13 @@ mod tests {
         (left - right).abs() < 1e-6
     }
 
-    /// Knative's vectors for what one report of a second says: (events as (time, value from then on), read at, average).
+    /// (name, values as (time, value from then on), read at, average)
+    type Case = (&'static str, &'static [(f64, f64)], f64, f64);
+
+    /// Knative's vectors for what one report of a second says.
     #[test]
     fn partly_filled_windows_are_exact() {
-        let table: [(&str, &[(f64, f64)], f64, f64); 5] = [
+        let table: [Case; 5] = [
             ("one request for the whole second", &[(0.0, 1.0)], 1.0, 1.0),
             ("one request for half of the time", &[(0.0, 1.0), (3.0, 0.0)], 6.0, 0.5),
             ("one millisecond of a second", &[(0.0, 1.0), (0.001, 0.0)], 1.0, 0.001),

@@ -38,7 +38,7 @@ fn policies() -> impl Strategy<Value = Policy> {
                 max_down_rate: rates.2,
             }
         });
-    policies.prop_map(|policy| policy.validate().unwrap())
+    policies.prop_map(|policy| policy.validate().expect("the policy is valid"))
 }
 
 prop_compose! {
@@ -118,23 +118,20 @@ proptest! {
 
     #[test]
     fn zero_comes_only_after_the_idle_time_without_demand(policy in policies(), history in histories()) {
-        let (_, decisions) = run(&policy, &history);
-        let mut quiet_since = Duration::ZERO;
-        let mut before = 0;
-        for (step, (now, decision)) in history.iter().zip(&decisions) {
+        let (mut quiet_since, mut before, mut demand_before) = (Duration::ZERO, 0, 0);
+        for (step, (now, decision)) in history.iter().zip(run(&policy, &history).1) {
+            let demand = step.seen.demand();
+            // Demand holds until an observation says otherwise.
+            if demand > 0 || demand_before > 0 {
+                quiet_since = now;
+            }
             let up = before > 0 || step.seen.ready > 0 || step.seen.starting > 0;
             if decision.replicas == 0 {
-                prop_assert_eq!(step.seen.demand(), 0);
-                prop_assert!(!up || *now - quiet_since >= policy.idle, "{:?}", decision);
+                prop_assert_eq!(demand, 0);
+                prop_assert!(!up || now - quiet_since >= policy.idle, "{:?}", decision);
                 prop_assert!(!up || !step.seen.out_of_touch, "{:?}", decision);
             }
-            if step.seen.demand() > 0 {
-                quiet_since = *now;
-            } else if quiet_since_demand(&history, &decisions, *now) {
-                // Demand held until this observation said otherwise.
-                quiet_since = *now;
-            }
-            before = decision.replicas;
+            (before, demand_before) = (decision.replicas, demand);
         }
     }
 
@@ -189,7 +186,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_changes_before_it_is_due(policy in policies(), history in histories(), part in 0.0..1.0_f64) {
+    fn nothing_changes_when_nothing_is_due(policy in policies(), history in histories(), part in 0.0..1.0_f64) {
         let (mut decider, decisions) = run(&policy, &history);
         let (now, last) = decisions.last().cloned().unwrap();
         // A start in progress ages by itself; all else stays as it was.
@@ -201,10 +198,4 @@ proptest! {
             prop_assert_eq!(later.replicas, last.replicas, "{:?}", later);
         }
     }
-}
-
-/// True when the observation before `now` had demand.
-fn quiet_since_demand(history: &[Step], decisions: &[(Duration, Decision)], now: Duration) -> bool {
-    let place = decisions.iter().position(|(at, _)| *at == now).unwrap_or(0);
-    place > 0 && history[place - 1].seen.demand() > 0
 }

@@ -17,7 +17,7 @@ fn policy() -> Policy {
 
 /// Runs the phases with each seed. The model: 100 ms of service, so 10 requests a second are one in flight.
 fn for_each_seed(policy: &Policy, phases: &[Phase], check: impl Fn(&Report)) {
-    let policy = policy.clone().validate().unwrap();
+    let policy = policy.clone().validate().expect("the policy is valid");
     for seed in SEEDS {
         let model = Model { service: Duration::from_millis(100), seed, ..Model::default() };
         let report = simulate(&policy, &model, &Trace::generate(phases, seed));

@@ -17,7 +17,7 @@ fn seconds(value: f64) -> Duration {
 }
 
 fn revision(policy: Policy) -> Revision {
-    let policy = policy.validate().unwrap();
+    let policy = policy.validate().expect("the policy is valid");
     let seen = Observation { typical_start: Duration::from_millis(4), ..Observation::default() };
     Revision { decider: Decider::new(policy, seconds(1000.0)), now: seconds(1000.0), seen }
 }
