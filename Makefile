@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 # build most dependencies again.
 ALL := --workspace --locked
 TOOL := .ci/tool
-# The release build, because waking in milliseconds is what `make up` shows. `make up PROFILE=dev` shares `make test`'s.
+# The release build, because waking in milliseconds is what `make up` shows; `make up PROFILE=dev` is built sooner.
 PROFILE ?= release
 PROGRAM := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/wisp
 # For `wisp up`, such as `make up ARGS='--listen 0.0.0.0:8080'`.

@@ -2,15 +2,15 @@
 
 import contextlib
 import os
+import pathlib
 import shutil
 
-from . import page
 from .load import Peer, compare
 from .page import Row
 from .plan import Plan
 from .process import Failed, free_port, running, scratch, wait_for_port
-from .servers import describe, wisp_host
-from .up import function, wisp_up
+from .servers import described, wisp_host
+from .up import Up, function, wisp_up
 
 ADDED_P50_MICROS_MAX = 80
 REUSE_REQUESTS = 128
@@ -76,14 +76,9 @@ def proxy(plan: Plan) -> list[Row]:
                 return rows(direct, before, up.peer("through wisp", "hello"), plan)
 
 
-def instance_socket(up):
+def instance_socket(up: Up) -> pathlib.Path:
     """Where the function's one instance listens."""
-    import json
-    import urllib.request
-
-    url = f"http://127.0.0.1:{up.admin}/api/functions/default/hello"
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        instances = json.load(answer)["instances"]
+    instances = up.ask("/api/functions/default/hello")["instances"]
     if len(instances) != 1:
         raise Failed(f"one instance is wanted: {instances}")
     return next(up.state.glob(f"**/{instances[0]['name']}.sock"))
@@ -94,7 +89,7 @@ def rows(direct: Peer, nginx_peer: Peer, wisp: Peer, plan: Plan) -> list[Row]:
     alone, many = compare(peers, 1, plan), compare(peers, 32, plan)
     found = []
     for connections, loads in ((1, alone), (32, many)):
-        found += [Row(f"{name}, {connections} connections", describe(load)) for name, load in loads.items()]
+        found += described(loads, connections)
     added = {peer.name: alone[peer.name].p50_micros - alone[direct.name].p50_micros for peer in (nginx_peer, wisp)}
     ratio = many[wisp.name].requests_per_second / many[nginx_peer.name].requests_per_second
     bar = f"≤ {ADDED_P50_MICROS_MAX} µs"

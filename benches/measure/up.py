@@ -32,9 +32,13 @@ class Up:
     def peer(self, name: str, function: str) -> Peer:
         return Peer(name, self.port, f"{function}.default.localhost")
 
-    def overview(self) -> dict:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/api/overview", timeout=30) as answer:
+    def ask(self, path: str) -> dict:
+        """What the admin port answers."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}{path}", timeout=30) as answer:
             return json.load(answer)
+
+    def overview(self) -> dict:
+        return self.ask("/api/overview")
 
     def wait(self, what: str, holds) -> None:
         """Until `holds` is true of the overview."""
