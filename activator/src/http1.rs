@@ -1,0 +1,128 @@
+//! HTTP/1.1 to an instance: connections that carry one request at a time.
+//!
+//! A connection is driven by the request that has it, in the request's own task, and by nobody while it is idle. So a
+//! request costs no task switch, and one that is dropped closes its connection, which tells the instance to stop.
+
+use std::pin::{Pin, pin};
+use std::sync::{Mutex, PoisonError};
+use std::task::Context;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+
+use crate::revision::Permit;
+use crate::socket::{Probe, Socket};
+use crate::upload::Upload;
+
+/// An answer's head may be this large. Hosts limit their guests to less.
+const HEAD_BYTES_MAX: usize = 256 * 1024;
+/// Connections that an idle revision keeps to an instance, so that its next requests need not connect.
+const KEPT_AT_REST: usize = 4;
+
+/// A connection, and the means to use it.
+pub(crate) struct Http1 {
+    sender: SendRequest<Upload>,
+    connection: Connection<TokioIo<Socket>, Upload>,
+    probe: Probe,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    /// It must not be polled any more.
+    Closed,
+}
+
+/// Idle connections to one instance. As many as were in use at once, so never more than it has slots.
+#[derive(Default)]
+pub(crate) struct Pool {
+    idle: Mutex<Vec<Box<Http1>>>,
+}
+
+/// A request that got no answer.
+pub(crate) type Unanswered = hyper::client::conn::TrySendError<Request<Upload>>;
+
+impl Http1 {
+    pub(crate) async fn new(socket: Socket) -> hyper::Result<Box<Self>> {
+        let probe = socket.probe();
+        let builder = {
+            let mut builder = http1::Builder::new();
+            builder.max_buf_size(HEAD_BYTES_MAX);
+            builder
+        };
+        let (sender, connection) = builder.handshake(TokioIo::new(socket)).await?;
+        Ok(Box::new(Self { sender, connection, probe, state: State::Open }))
+    }
+
+    /// Sends a request and waits for the head of its answer. While that waits, the body is sent.
+    pub(crate) async fn exchange(
+        &mut self,
+        request: Request<Upload>,
+        permit: &Permit,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        let mut response = pin!(self.sender.try_send_request(request));
+        std::future::poll_fn(|cx| {
+            self.drive(cx);
+            permit.sent();
+            response.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Reads and writes what can be.
+    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
+        // An error also reaches the answer, or the body of it, which is where it is dealt with.
+        if self.state == State::Open && Pin::new(&mut self.connection).poll(cx).is_ready() {
+            self.state = State::Closed;
+        }
+    }
+
+    /// Whether it can take a request, after the last one is complete.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.state == State::Open && self.sender.is_ready()
+    }
+
+    /// Whether it is still good after it was idle.
+    async fn is_alive(&mut self) -> bool {
+        self.probe.request();
+        std::future::poll_fn(|cx| {
+            self.drive(cx);
+            std::task::Poll::Ready(self.is_ready())
+        })
+        .await
+    }
+}
+
+impl Pool {
+    /// A good idle connection.
+    pub(crate) async fn take(&self) -> Option<Box<Http1>> {
+        loop {
+            let mut connection = self.lock().pop()?;
+            if connection.is_alive().await {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// Keeps a connection for the next request, if it can take one.
+    pub(crate) fn put(&self, connection: Box<Http1>) {
+        if connection.is_ready() {
+            self.lock().push(connection);
+        }
+    }
+
+    /// Closes all but a few.
+    pub(crate) fn rest(&self) {
+        let mut idle = self.lock();
+        let surplus = idle.len().saturating_sub(KEPT_AT_REST);
+        idle.drain(..surplus);
+        idle.shrink_to_fit();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Box<Http1>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

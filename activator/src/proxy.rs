@@ -1,0 +1,349 @@
+//! The data path of one request: route → admit → forward → answer.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::uri::{Scheme, Uri};
+use http::{HeaderValue, Method, Request, Response, Version, header};
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
+
+use crate::admission::{Ask, Bounds, EndpointId, Turn};
+use crate::answer::{AnswerBody, Deadlines, Exchange};
+use crate::connection::STREAM_WINDOW_BYTES;
+use crate::forward::{self, Answered, Failure};
+use crate::headers::{self, Origin, Timing};
+use crate::index::{Hit, Index};
+use crate::metrics::{Metrics, Outcome};
+use crate::respond::Refusal;
+use crate::revision::{Admitted, Capacity, Dismissal, NoPlace, Permit};
+use crate::route::{self, HostError};
+use crate::upload::{AHEAD_BYTES_MAX, Progress, ReadAhead, Upload};
+
+/// Instances that one request may be offered to. More dead ones than this in a row are no bad luck.
+const ATTEMPTS_MAX: usize = 16;
+/// What a waiting request holds besides its head: its task, and the connection's buffer.
+const WAITING_BASE_BYTES: u64 = 2 * 1024;
+/// What hyper may have read of a body that nobody asked for; an HTTP/2 client may send a window.
+const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
+
+/// What every request needs.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    /// Where requests go.
+    pub index: Arc<Index>,
+    /// What became of them.
+    pub metrics: Arc<Metrics>,
+    /// Until when answers may take.
+    pub deadlines: Arc<Deadlines>,
+}
+
+/// A request on its way.
+struct Passage<'a> {
+    head: &'a Parts,
+    body: Upload,
+    hit: Hit,
+    deadline: Instant,
+    tried: Vec<EndpointId>,
+    turn: Option<Turn>,
+    timing: Timing,
+}
+
+/// What to do after an attempt.
+enum Next {
+    Answer(Answered),
+    Retry(Again),
+}
+
+/// Where a request may go that was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// Anywhere: the instance did not see it, and is set aside.
+    Anywhere,
+    /// To another instance: this one has refused it.
+    Elsewhere,
+}
+
+impl Proxy {
+    /// Answers a request, whatever happens.
+    pub(crate) async fn handle(&self, origin: &Origin, request: Request<Incoming>) -> Response<AnswerBody> {
+        let (mut head, incoming) = request.into_parts();
+        match self.serve(origin, &mut head, incoming).await {
+            Ok(response) => {
+                let is_error = response.status().is_server_error();
+                self.metrics.count(if is_error { Outcome::InstanceError } else { Outcome::Answered });
+                response
+            }
+            Err(refusal) => {
+                self.metrics.count(Outcome::from(&refusal));
+                refusal.answer(&head.headers)
+            }
+        }
+    }
+
+    async fn serve(
+        &self,
+        origin: &Origin,
+        head: &mut Parts,
+        incoming: Incoming,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let arrived = Instant::now();
+        let authority = authority(head)?;
+        let hit = self.find(&authority, head.uri.path())?;
+        hit.revision.totals.requests.fetch_add(1, Ordering::Relaxed);
+        check_length(head, hit.limits.request_body_bytes)?;
+        let expects_to_be_asked = head.headers.contains_key(header::EXPECT);
+        let reading = if expects_to_be_asked { ReadAhead::Forbidden } else { ReadAhead::Allowed };
+        prepare(head, origin, &authority);
+        let mut passage = Passage {
+            body: Upload::new(incoming, hit.limits.request_body_bytes, reading),
+            deadline: arrived + hit.limits.timeout,
+            head,
+            hit,
+            tried: Vec::new(),
+            turn: None,
+            timing: Timing::default(),
+        };
+        let result = self.carry(&mut passage).await;
+        note(&passage.hit, &result);
+        result
+    }
+
+    fn find(&self, authority: &str, path: &str) -> Result<Hit, Refusal> {
+        let host = route::normal_host(authority)?;
+        self.index
+            .find(&host, path, fastrand::u32(..))
+            .ok_or_else(|| Refusal::UnknownHost { host: host.into_owned(), path: path.to_owned() })
+    }
+
+    /// Offers the request to one instance after the other, until one takes it.
+    async fn carry(&self, passage: &mut Passage<'_>) -> Result<Response<AnswerBody>, Refusal> {
+        for _ in 0..ATTEMPTS_MAX {
+            let permit = self.slot(passage).await?;
+            let sent = Instant::now();
+            let attempt = timeout_at(passage.deadline, forward::send(&permit, passage.head, &passage.body));
+            let result = attempt.await.map_err(|_| passage.timeout())?;
+            passage.timing.exec = sent.elapsed();
+            match passage.judge(&permit, result)? {
+                Next::Answer(answered) => return self.answer(passage, answered, permit).await,
+                Next::Retry(again) => {
+                    passage.come_back(&permit, again);
+                    self.metrics.retries.inc();
+                }
+            }
+        }
+        Err(Refusal::Unreachable)
+    }
+
+    /// A slot, at once or after waiting for it.
+    async fn slot(&self, passage: &mut Passage<'_>) -> Result<Permit, Refusal> {
+        let revision = &passage.hit.revision;
+        if passage.turn.is_none()
+            && let Some(permit) = revision.try_admit()
+        {
+            return Ok(permit);
+        }
+        let bounds = Bounds { requests: passage.hit.limits.queue_requests, bytes: passage.hit.limits.queue_bytes };
+        let mut waiting = match revision.admit(passage.ask(), bounds) {
+            Ok(Admitted::Now(permit)) => return Ok(permit),
+            Ok(Admitted::Later(waiting)) => waiting,
+            Err(NoPlace::Full(full)) => return Err(Refusal::QueueFull(full)),
+            Err(NoPlace::Exhausted) => return Err(Refusal::Unreachable),
+        };
+        let (began, capacity) = (Instant::now(), waiting.capacity);
+        let wait = std::future::poll_fn(|cx| {
+            passage.body.read_ahead(cx);
+            Pin::new(&mut waiting).poll(cx)
+        });
+        let verdict = timeout_at(passage.deadline, wait).await;
+        drop(waiting);
+        let waited = began.elapsed();
+        self.metrics.queue_wait.observe(waited.as_secs_f64());
+        let permit = verdict.map_err(|_| passage.timeout_waiting())?.map_err(Refusal::from)?;
+        passage.waited(waited, capacity, permit.endpoint().start);
+        if let Some(start) = passage.timing.start {
+            self.metrics.start_wait.observe(start.as_secs_f64());
+        }
+        Ok(permit)
+    }
+
+    async fn answer(
+        &self,
+        passage: &Passage<'_>,
+        (response, http1): Answered,
+        permit: Permit,
+    ) -> Result<Response<AnswerBody>, Refusal> {
+        let (mut parts, incoming) = response.into_parts();
+        headers::strip_answer(&mut parts.headers);
+        headers::add_timing(&mut parts.headers, passage.timing);
+        let exchange = Box::new(Exchange { incoming, http1, permit });
+        let answer = self.deadlines.answer(Response::from_parts(parts, ()), exchange, passage.deadline);
+        answer.await.map_err(|_| Refusal::InstanceDied)
+    }
+}
+
+impl Passage<'_> {
+    /// What an attempt's result means.
+    fn judge(&self, permit: &Permit, result: Result<Answered, Failure>) -> Result<Next, Refusal> {
+        let progress = self.body.progress();
+        let failure = match result {
+            Ok((response, _))
+                if response.headers().contains_key(headers::REFUSED) && progress == Progress::Untouched =>
+            {
+                return Ok(Next::Retry(Again::Elsewhere));
+            }
+            Ok(answered) => return Ok(Next::Answer(answered)),
+            Err(failure) => failure,
+        };
+        tracing::debug!(revision = %self.hit.revision.name, endpoint = permit.endpoint().address(), %failure);
+        match (failure, progress) {
+            (Failure::Unsent(_), _) => {
+                permit.suspect();
+                Ok(Next::Retry(Again::Anywhere))
+            }
+            (Failure::Unprocessed, Progress::Untouched) => Ok(Next::Retry(Again::Elsewhere)),
+            (_, Progress::TooLarge) => Err(self.too_large()),
+            (_, Progress::Broken) => Err(Refusal::BodyBroken),
+            (Failure::Unprocessed | Failure::Broken(_), Progress::Untouched | Progress::Started) => {
+                Err(Refusal::InstanceDied)
+            }
+        }
+    }
+
+    /// Keeps its place in line for the next attempt.
+    fn come_back(&mut self, permit: &Permit, again: Again) {
+        self.turn = Some(permit.turn());
+        if again == Again::Elsewhere {
+            self.tried.push(permit.id());
+        }
+    }
+
+    fn ask(&self) -> Ask {
+        Ask { turn: self.turn, bytes: held_bytes(self.head, &self.body), tried: self.tried.clone() }
+    }
+
+    /// Splits a wait into the start of an instance and the rest of it.
+    fn waited(&mut self, waited: Duration, capacity: Capacity, start: Duration) {
+        let is_start = capacity == Capacity::Zero && !start.is_zero();
+        let of_start = if is_start { start.min(waited) } else { Duration::ZERO };
+        self.timing.queue += waited - of_start;
+        if is_start {
+            self.timing.start = Some(self.timing.start.unwrap_or_default() + of_start);
+        }
+    }
+
+    fn too_large(&self) -> Refusal {
+        Refusal::BodyTooLarge { limit_bytes: self.hit.limits.request_body_bytes }
+    }
+
+    fn timeout(&self) -> Refusal {
+        Refusal::Timeout { timeout_millis: self.hit.limits.timeout.as_millis() }
+    }
+
+    fn timeout_waiting(&self) -> Refusal {
+        Refusal::TimeoutWaiting { timeout_millis: self.hit.limits.timeout.as_millis() }
+    }
+}
+
+impl From<HostError> for Refusal {
+    fn from(error: HostError) -> Self {
+        match error {
+            HostError::Missing => Self::NoHost,
+            HostError::Malformed => Self::BadHost,
+        }
+    }
+}
+
+impl From<Dismissal> for Refusal {
+    fn from(dismissal: Dismissal) -> Self {
+        match dismissal {
+            Dismissal::StartFailed { reason, message } => Self::StartFailed { reason, message },
+            Dismissal::Deleted => Self::Deleted,
+        }
+    }
+}
+
+/// Refuses what cannot be forwarded at all, and says which host is asked for.
+fn authority(head: &Parts) -> Result<String, Refusal> {
+    if head.method == Method::CONNECT {
+        return Err(Refusal::Connect);
+    }
+    if let Some(protocol) = headers::upgrade(&head.headers) {
+        return Err(Refusal::Upgrade(String::from_utf8_lossy(protocol.as_bytes()).into_owned()));
+    }
+    Ok(route::authority(&head.uri, &head.headers)?.to_owned())
+}
+
+/// A body that says that it is too large is refused before anything starts for it.
+fn check_length(head: &Parts, limit_bytes: u64) -> Result<(), Refusal> {
+    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    match length {
+        Some(length) if length > limit_bytes => Err(Refusal::BodyTooLarge { limit_bytes }),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the client's head the one that instances get.
+fn prepare(head: &mut Parts, origin: &Origin, authority: &str) {
+    headers::strip_request(&mut head.headers);
+    origin.add_to(&mut head.headers, authority);
+    headers::trace(&mut head.headers);
+    if head.version != Version::HTTP_2 {
+        if head.uri.authority().is_some()
+            && let Ok(host) = HeaderValue::from_str(authority)
+        {
+            head.headers.insert(header::HOST, host);
+        }
+        head.uri = origin_form(&head.uri).unwrap_or_default();
+    } else if head.uri.authority().is_none() {
+        // HTTP/2 without :authority; the instance's side needs one.
+        head.uri = absolute_form(&head.uri, authority).unwrap_or_default();
+    }
+}
+
+fn origin_form(uri: &Uri) -> Option<Uri> {
+    if uri.authority().is_none() {
+        return Some(uri.clone());
+    }
+    Uri::builder().path_and_query(uri.path_and_query()?.clone()).build().ok()
+}
+
+fn absolute_form(uri: &Uri, authority: &str) -> Option<Uri> {
+    let builder = Uri::builder().scheme(Scheme::HTTP).authority(authority);
+    builder.path_and_query(uri.path_and_query()?.clone()).build().ok()
+}
+
+/// What a request holds in memory while it waits.
+fn held_bytes(head: &Parts, body: &Upload) -> u64 {
+    let headers = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+    let uri = head.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let unread = match body {
+        Upload::Empty => 0,
+        Upload::Body(_) => {
+            let buffer =
+                if head.version == Version::HTTP_2 { STREAM_WINDOW_BYTES as usize } else { HTTP1_BUFFER_BYTES };
+            let length = http_body::Body::size_hint(body).upper().unwrap_or(u64::MAX);
+            length.min((AHEAD_BYTES_MAX + buffer) as u64)
+        }
+    };
+    WAITING_BASE_BYTES + (headers + uri) as u64 + unread
+}
+
+/// Counts for the revision what became of its request.
+fn note(hit: &Hit, result: &Result<Response<AnswerBody>, Refusal>) {
+    let totals = &hit.revision.totals;
+    match result {
+        Ok(response) if !response.status().is_server_error() => {}
+        Err(Refusal::QueueFull(_) | Refusal::StartFailed { .. } | Refusal::Unreachable) => {
+            totals.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(_) | Err(Refusal::InstanceDied | Refusal::Timeout { .. } | Refusal::TimeoutWaiting { .. }) => {
+            totals.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        // The client's own doing.
+        Err(_) => {}
+    }
+}
