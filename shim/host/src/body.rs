@@ -100,24 +100,30 @@ impl HostBody {
 
     /// The answer of `exchange`. Most guests have written all of a short answer when they return: it then goes out in
     /// one write, with its length, and the slot is free at once.
-    #[must_use]
-    pub fn of(mut exchange: Exchange, mut body: WasiBody, context: &mut Context<'_>) -> Self {
-        if !exchange.is_finished() {
-            return Self::streaming(Some(exchange), Vec::new(), Some(body));
-        }
+    ///
+    /// # Errors
+    /// When the answer breaks off before anything of it was sent: the client then gets a proper error.
+    pub fn of(mut exchange: Exchange, mut body: WasiBody, context: &mut Context<'_>) -> Result<Self, Failure> {
         let mut frames = Vec::new();
-        while frames.len() <= GATHERED_FRAMES_MAX {
+        while exchange.is_finished() && frames.len() <= GATHERED_FRAMES_MAX {
             match Pin::new(&mut body).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => frames.push(frame),
+                Poll::Ready(Some(Err(error))) => return Err(exchange.fail(Failure::from_body(error))),
                 Poll::Ready(None) => {
                     exchange.body_complete();
-                    return Self::complete(frames);
+                    return Ok(Self::complete(frames));
                 }
-                Poll::Ready(Some(Err(_))) | Poll::Pending => break,
+                Poll::Pending => break,
             }
         }
-        exchange.discard_instance();
-        Self::streaming(Some(exchange), frames, Some(body))
+        let mut streaming = Streaming { exchange: Some(exchange), frames: frames.into(), rest: Some(body) };
+        match streaming.poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => streaming.frames.push_front(frame),
+            Poll::Ready(Some(Err(failure))) => return Err(failure),
+            Poll::Ready(None) => return Ok(Self::Full(None)),
+            Poll::Pending => {}
+        }
+        Ok(Self::Streaming(Box::new(streaming)))
     }
 
     fn complete(mut frames: Vec<Frame<Bytes>>) -> Self {
@@ -127,13 +133,9 @@ impl HostBody {
             (Some(last), before) => {
                 frames.extend(before);
                 frames.push(last);
-                Self::streaming(None, frames, None)
+                Self::Streaming(Box::new(Streaming { exchange: None, frames: frames.into(), rest: None }))
             }
         }
-    }
-
-    fn streaming(exchange: Option<Exchange>, frames: Vec<Frame<Bytes>>, rest: Option<WasiBody>) -> Self {
-        Self::Streaming(Box::new(Streaming { exchange, frames: frames.into(), rest }))
     }
 }
 
@@ -142,30 +144,26 @@ impl Streaming {
         if let Some(frame) = self.frames.pop_front() {
             return Poll::Ready(Some(Ok(frame)));
         }
-        let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
-        let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
+        let (Some(exchange), Some(rest)) = (&mut self.exchange, &mut self.rest) else { return Poll::Ready(None) };
         if let Poll::Ready(Err(failure)) = exchange.poll_guest(context) {
             return Poll::Ready(Some(Err(failure)));
         }
-        match Pin::new(&mut *rest).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(exchange.fail(Failure::from_body(error))))),
-            Poll::Ready(None) => {
+        let mut polled = Pin::new(&mut *rest).poll_frame(context);
+        if polled.is_pending() && exchange.is_finished() {
+            // Whoever returned without finishing its body still holds the other end in its store.
+            exchange.discard_instance();
+            polled = Pin::new(rest).poll_frame(context);
+        }
+        // Polling may have pulled more of the request, where a guest joins it to its answer.
+        if polled.is_pending() || exchange.meter().is_body_too_large() {
+            return exchange.poll_limits(context).map(|failure| Some(Err(failure)));
+        }
+        match ready!(polled) {
+            Some(frame) => Poll::Ready(Some(frame.map_err(|error| exchange.fail(Failure::from_body(error))))),
+            None => {
                 self.end();
                 Poll::Ready(None)
             }
-            Poll::Pending if exchange.is_finished() => {
-                // Whoever returned without finishing its body still holds the other end in its store.
-                exchange.discard_instance();
-                match ready!(Pin::new(rest).poll_frame(context)) {
-                    Some(frame) => Poll::Ready(Some(frame.map_err(|error| exchange.fail(Failure::from_body(error))))),
-                    None => {
-                        self.end();
-                        Poll::Ready(None)
-                    }
-                }
-            }
-            Poll::Pending => exchange.poll_limits(context).map(|failure| Some(Err(failure))),
         }
     }
 

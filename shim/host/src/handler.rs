@@ -96,7 +96,10 @@ impl Host {
             let (exchange, body) = exchange.take().expect("ready at the first poll");
             Poll::Ready(HostBody::of(exchange, body, context))
         });
-        Response::from_parts(head, body.await)
+        match body.await {
+            Ok(body) => Response::from_parts(head, body),
+            Err(failure) => failure.respond(),
+        }
     }
 
     fn admit(&self) -> Result<(&Arc<Revision>, Admitted), Refusal> {

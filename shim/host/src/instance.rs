@@ -102,9 +102,10 @@ impl Instance {
     /// Lives until it has drained, or cannot serve what it was told to.
     pub async fn run(mut self, mut link: InstanceLink, mut term: Signal) -> Exit {
         let mut reporter = Reporter::new(Arc::clone(self.host.metrics()), Instant::now());
+        let mut linked = true;
         loop {
             let event = tokio::select! {
-                event = link.events.recv() => Event::Link(event),
+                event = link.events.recv(), if linked => Event::Link(event),
                 () = reporter.due() => Event::Report,
                 _ = term.recv() => Event::Signal,
                 () = next_step(self.drain.as_ref(), &self.host) => Event::Drain,
@@ -113,6 +114,7 @@ impl Instance {
                 Event::Link(Some(event)) => self.on_link(event, &link).await,
                 // The link ends only with the process: like a signal, but nobody will acknowledge.
                 Event::Link(None) => {
+                    linked = false;
                     self.acknowledged(0);
                     None
                 }
@@ -254,6 +256,10 @@ impl Instance {
         if self.drain.is_none() {
             self.drain = Some(Drain::announced(Instant::now()));
             self.send(link, draining()).await;
+            if self.revision.is_none() {
+                // Nobody sends requests to a warm instance: there is nothing to withdraw.
+                self.acknowledged(0);
+            }
         }
     }
 

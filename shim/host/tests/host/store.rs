@@ -65,7 +65,7 @@ async fn what_cannot_be_served_is_refused_before_it_is_compiled() {
         (prebuilt("nohttp.wasm"), "export wasi:http/incoming-handler"),
         (prebuilt("command.wasm"), "wasi:cli/run"),
         (b"MZ".to_vec(), "not a WebAssembly component"),
-        (guests()[..1000].to_vec(), "broken"),
+        (guests()[..1001].to_vec(), "broken"),
         (compiler().compile(&guests(), wisp_host::inspect::World::P2).await.unwrap(), "never accepted"),
     ] {
         let error = store.ensure(&component).await.unwrap_err();
