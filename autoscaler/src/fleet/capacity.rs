@@ -37,7 +37,7 @@ impl Fleet {
         let (now, wall) = (self.now, self.wall());
         let Some(revision) = self.revisions.get_mut(name) else { return };
         revision.follow_schedule(wall);
-        let decision = revision.decider.decide(now, &seen);
+        let decision = revision.decider(now, wall).decide(now, &seen);
         let last = Last { replicas: decision.replicas, reason: decision.reason };
         let before = revision.last.replace(last);
         // Most revisions begin at zero, and stay there: that is not worth telling, nor keeping.
@@ -49,7 +49,7 @@ impl Fleet {
         if seen.demand() > 0 {
             self.demanded(name);
         }
-        match self.balance(name, last.replicas) {
+        match self.balance(name, last.replicas, &seen) {
             Balance::Even => {
                 self.short.remove(name);
             }
@@ -63,8 +63,7 @@ impl Fleet {
         self.set_next_look(name, &seen);
     }
 
-    fn balance(&self, name: &Name, wanted: u32) -> Balance {
-        let seen = self.observe(name);
+    fn balance(&self, name: &Name, wanted: u32, seen: &Observation) -> Balance {
         let have = seen.ready.saturating_add(seen.starting);
         if have < wanted {
             return Balance::Lacks(wanted - have);
@@ -146,10 +145,14 @@ impl Fleet {
             _ => None,
         };
         let stale = (seen.demand() > 0).then_some(self.now + LOOK_AGAIN);
-        let decider = revision.decider.next_due(self.now, seen);
+        let decider = revision.decider.as_ref().and_then(|decider| decider.next_due(self.now, seen));
         let next = [decider, schedule, overdue, retry, stale].into_iter().flatten().min();
         // A look in the same instant would be the same look.
         let next = next.map(|at| at.max(self.now + Duration::from_millis(1)));
         self.timers.set(Timer::Revision(name.clone()), next);
+        let is_asleep = next.is_none() && seen.demand() == 0 && seen.ready == 0 && seen.starting == 0;
+        if let Some(revision) = self.revisions.get_mut(name).filter(|revision| is_asleep && revision.wanted() == 0) {
+            revision.decider = None;
+        }
     }
 }

@@ -252,8 +252,13 @@ impl World {
 
     pub(super) fn hello_in(&mut self, instance: &str, state: InstanceState, revision: &str, namespace: &str) {
         let stream = self.open(instance);
+        let is_forgotten = !self.fleet.instances.contains_key(instance);
         let host = self.hosts.entry(instance.into()).or_default();
         host.stream = Some(stream);
+        if is_forgotten && state == InstanceState::Warm {
+            // An order that was lost with its stream never arrived, and nobody remembers that it was given.
+            host.given.clear();
+        }
         if !revision.is_empty() {
             host.given.insert(revision.into());
         }

@@ -22,8 +22,8 @@ const TYPICAL_START: Duration = Duration::from_millis(20);
 pub(super) struct Revision {
     /// What the catalog says.
     pub(super) record: Checked,
-    /// Decides.
-    pub(super) decider: Box<Decider>,
+    /// Decides; `None` while the revision is at zero and nothing of the past matters. See [`Revision::decider`].
+    pub(super) decider: Option<Box<Decider>>,
     /// The last decision.
     pub(super) last: Option<Last>,
     /// When instances were asked for that have not been heard of.
@@ -44,11 +44,10 @@ pub(super) struct Last {
 }
 
 impl Revision {
-    fn new(record: Checked, now: Duration, wall: Timestamp) -> Self {
-        let decider = Box::new(Decider::new(policy(&record, wall), now));
+    fn new(record: Checked) -> Self {
         Self {
             record,
-            decider,
+            decider: None,
             last: None,
             requested: VecDeque::new(),
             backoff: None,
@@ -57,10 +56,21 @@ impl Revision {
         }
     }
 
+    /// What decides. A revision that comes from zero gets a new one: at zero the windows are empty anyway, and the
+    /// memory of thousands that sleep is saved.
+    pub(super) fn decider(&mut self, now: Duration, wall: Timestamp) -> &mut Decider {
+        let is_new = self.last.is_none();
+        self.decider.get_or_insert_with(|| {
+            let policy = policy(&self.record, wall);
+            let initial = if is_new { policy.initial } else { 0 };
+            Box::new(Decider::new(Policy { initial, ..policy }, now))
+        })
+    }
+
     /// The policy that holds at `wall`, put in force.
     pub(super) fn follow_schedule(&mut self, wall: Timestamp) {
-        if !self.record.windows.is_empty() {
-            self.decider.set_policy(policy(&self.record, wall));
+        if let (Some(decider), false) = (&mut self.decider, self.record.windows.is_empty()) {
+            decider.set_policy(policy(&self.record, wall));
         }
     }
 
@@ -107,9 +117,11 @@ impl Fleet {
                 self.shelf.remove(&revision.record);
             }
             revision.record = record;
-            revision.decider.set_policy(policy(&revision.record, wall));
+            if let Some(decider) = &mut revision.decider {
+                decider.set_policy(policy(&revision.record, wall));
+            }
         } else {
-            self.revisions.insert(name.clone(), Revision::new(record, self.now, wall));
+            self.revisions.insert(name.clone(), Revision::new(record));
             self.meet_members(&name);
         }
         let revision = &self.revisions[&name];

@@ -172,6 +172,11 @@ impl Fleet {
         instance.lost = Some(self.now);
         instance.loading.clear();
         let revision = instance.revision.clone();
+        if instance.phase == Phase::Draining && self.settings.admission == Admission::Anyone {
+            // Where nobody announces instances, nobody says that one is gone either. It is remembered for a while, so
+            // that one that comes back is not taken for another.
+            self.enter(name, Phase::Stopping, "its stream ended after the order to drain");
+        }
         self.set_deadline(name);
         revision.iter().for_each(|revision| self.look_at(revision));
     }

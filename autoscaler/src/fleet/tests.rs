@@ -1,5 +1,6 @@
 //! What the fleet does, by the idea.
 
+mod cost;
 mod going;
 mod lasting;
 mod scaling;

@@ -153,6 +153,30 @@ fn a_new_leader_serves_a_wake_before_it_has_settled() {
 }
 
 #[test]
+fn what_was_told_before_a_new_leader_has_settled_is_kept_up_to_date() {
+    let mut world = leader_that_begins_anew();
+    world.apply(revision("hello"));
+    world.activator("a");
+    world.hello("w1", InstanceState::Warm, "");
+    world.wake("a", "hello", 1);
+    world.ready("w1");
+    world.demand("a", "hello", 0, 0);
+    world.exit("w1");
+    assert!(world.endpoints("a", "hello").is_empty());
+}
+
+#[test]
+fn where_nobody_announces_instances_a_drained_one_is_gone_with_its_stream() {
+    let mut world = World::with(Settings { admission: Admission::Anyone, ..Settings::default() });
+    world.hello("w1", InstanceState::Warm, "");
+    world.host_drains("w1");
+    world.lose_host("w1");
+    world.after(seconds(61));
+    assert!(world.fleet.snapshot().instances.is_empty());
+    assert_eq!(world.asked(), []);
+}
+
+#[test]
 fn an_instance_of_a_revision_that_never_comes_is_let_go() {
     let mut world = leader_that_begins_anew();
     world.activator("a");

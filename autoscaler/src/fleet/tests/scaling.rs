@@ -49,6 +49,21 @@ fn a_new_revision_begins_at_its_initial_number_and_then_follows_demand() {
 }
 
 #[test]
+fn a_revision_that_comes_from_zero_again_does_not_begin_at_its_initial_number() {
+    let mut world = World::new();
+    world.activator("a");
+    world.apply(revision("hello").initial(3));
+    assert_eq!(started(&mut world), 3);
+    ["f1", "f2", "f3"].iter().for_each(|instance| world.fresh(instance, "hello"));
+    world.after(seconds(200));
+    ["f1", "f2", "f3"].iter().for_each(|instance| world.exit(instance));
+    world.after(seconds(60));
+    assert_eq!(started(&mut world), 0);
+    world.wake("a", "hello", 1);
+    assert_eq!(started(&mut world), 1);
+}
+
+#[test]
 fn a_schedule_raises_the_minimum_and_lets_it_go() {
     let mut world = World::new();
     world.activator("a");
@@ -136,8 +151,9 @@ fn revisions_at_zero_have_no_timer_and_little_memory() {
     world.lose_activator("a");
     world.after_silent(seconds(600));
     assert_eq!(world.fleet.next_due(), None);
-    let fixed = size_of::<super::super::revision::Revision>() + size_of::<wisp_scaling::Decider>();
-    assert!(fixed <= 1700, "{fixed} bytes before any text");
+    let fleet = &world.fleet;
+    assert!(fleet.revisions.values().all(|revision| revision.decider.is_none() && revision.history.is_none()));
+    assert!(size_of::<crate::fleet::revision::Revision>() <= 512);
 }
 
 #[test]
