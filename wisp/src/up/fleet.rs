@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use wisp_api::key::{FunctionKey, RevisionKey};
 use wisp_autoscaler::{Actuation, Handle};
 use wisp_chassis::backoff::Backoff;
@@ -22,6 +23,8 @@ use crate::view::{LogLine, Stream};
 
 /// A warm instance that ends this soon was broken: the next one waits longer.
 const EARLY_EXIT: Duration = Duration::from_secs(5);
+/// No request is in flight by then: what is left is closing connections and saying goodbye to the autoscaler.
+const INSTANCES_END_WITHIN: Duration = Duration::from_secs(5);
 const RESPAWN_FIRST: Duration = Duration::from_millis(100);
 const RESPAWN_CAP: Duration = Duration::from_secs(10);
 
@@ -106,11 +109,13 @@ impl Fleet {
         }
     }
 
-    /// Does what is asked until the channel closes; then ends all instances, and cuts them after `drain`.
-    pub(crate) async fn run(mut self, mut actuations: mpsc::Receiver<Actuation>, drain: Duration) {
+    /// Does what is asked until `stop`; then lets all instances drain, and kills what is left after
+    /// [`INSTANCES_END_WITHIN`].
+    pub(crate) async fn run(mut self, mut actuations: mpsc::Receiver<Actuation>, stop: CancellationToken) {
         loop {
             let pause = self.warm_pause;
             tokio::select! {
+                () = stop.cancelled() => break,
                 actuation = actuations.recv() => match actuation {
                     Some(actuation) => self.actuate(actuation).await,
                     None => break,
@@ -122,7 +127,7 @@ impl Fleet {
                 }
             }
         }
-        self.end_all(drain).await;
+        self.end_all().await;
     }
 
     async fn actuate(&mut self, actuation: Actuation) {
@@ -233,13 +238,13 @@ impl Fleet {
         }
     }
 
-    async fn end_all(&mut self, drain: Duration) {
+    async fn end_all(&mut self) {
         self.warm_wanted = 0;
         for instance in self.instances.keys() {
             self.signal(instance, Signal::TERM);
         }
         let all_ended = async { while self.exits.join_next().await.is_some() {} };
-        if tokio::time::timeout(drain, all_ended).await.is_err() {
+        if tokio::time::timeout(INSTANCES_END_WITHIN, all_ended).await.is_err() {
             tracing::warn!(instances = self.exits.len(), "instances did not end in time and are killed");
         }
         self.exits.shutdown().await;

@@ -20,7 +20,6 @@ mod watch;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use prometheus_client::registry::Registry;
@@ -49,8 +48,6 @@ use self::watch::Watch;
 
 /// Actuations that may wait for the fleet. Starting a process takes a millisecond or two.
 const ACTUATIONS_WAITING: usize = 256;
-/// After the last request was answered, how long instances get to end by themselves.
-const INSTANCES_END_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs until the first signal, then drains; a second signal cuts everything off.
 pub(crate) fn run(args: UpArgs, admin: SocketAddr) -> anyhow::Result<ExitCode> {
@@ -68,8 +65,8 @@ pub(crate) fn run(args: UpArgs, admin: SocketAddr) -> anyhow::Result<ExitCode> {
 struct Up {
     /// Takes requests.
     activator: Part,
-    /// Runs instances; ends when the autoscaler does.
-    fleet: JoinHandle<()>,
+    /// Runs instances.
+    fleet: Part,
     /// Decides.
     autoscaler: Part,
     /// The hosts' streams.
@@ -116,7 +113,8 @@ impl Up {
         let control = start_control(&host, &handle);
         let (logs, processes, board) = (Logs::new(), Processes::default(), Arc::new(Board::default()));
         let fleet = Fleet::new(host, handle.clone(), Arc::clone(&logs), processes.clone());
-        let fleet = tokio::spawn(fleet.run(to_fleet, INSTANCES_END_WITHIN));
+        let stop = CancellationToken::new();
+        let fleet = Part { task: tokio::spawn(fleet.run(to_fleet, stop.clone())), stop };
 
         let (listen, index) = (activator.local_addr(), activator.index());
         let activator = start_activator(activator, &handle).await?;
@@ -182,8 +180,9 @@ impl Up {
             ended("the watch", watching).await;
         }
         self.activator.end("the activator").await;
+        // Before the autoscaler, which instances ask whether they may go.
+        self.fleet.end("the fleet").await;
         self.autoscaler.end("the autoscaler").await;
-        ended("the fleet", self.fleet).await;
         self.control.end("the control server").await;
         self.admin.end("the admin port").await;
     }
