@@ -14,7 +14,7 @@ use crate::fleet::Fleet;
 use crate::handle::{Command, Handle, Happened};
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
-use crate::peers::{Message, Peers};
+use crate::peers::Peers;
 
 /// Requests of the program itself that may wait. A start applies thousands of revisions one after the other.
 const COMMANDS_WAITING: usize = 1024;
@@ -110,8 +110,8 @@ impl Autoscaler {
 
     fn perform(&mut self, effect: Effect) -> Option<Event> {
         match effect {
-            Effect::ToActivator(stream, message) => return self.peers.send(stream, Message::Activator(message)),
-            Effect::ToInstance(stream, message) => return self.peers.send(stream, Message::Instance(message)),
+            Effect::ToActivator(stream, message) => return self.peers.tell_activator(stream, message),
+            Effect::ToInstance(stream, message) => return self.peers.tell_instance(stream, message),
             Effect::Close(stream) => self.peers.close(stream),
             Effect::Actuate(actuation) => {
                 self.metrics.actuation(&actuation);

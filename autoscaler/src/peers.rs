@@ -34,12 +34,6 @@ enum Down {
     Instance(mpsc::Sender<InstanceDown>),
 }
 
-/// A message to one of the two.
-pub(crate) enum Message {
-    Activator(DemandDown),
-    Instance(InstanceDown),
-}
-
 impl Peers {
     pub(crate) fn new(metrics: Metrics) -> Self {
         Self { last: 0, said: SelectAll::new(), open: HashMap::new(), metrics }
@@ -49,25 +43,20 @@ impl Peers {
     pub(crate) fn open(&mut self, incoming: Incoming) -> StreamId {
         self.last += 1;
         let id = StreamId(self.last);
-        match incoming {
-            Incoming::Activator(Peer { up, down }) => self.add(id, up, Event::Activator, Down::Activator(down)),
-            Incoming::Instance(Peer { up, down }) => self.add(id, up, Event::Instance, Down::Instance(down)),
-        }
-        id
-    }
-
-    fn add<Up: Send + 'static>(
-        &mut self,
-        id: StreamId,
-        up: mpsc::Receiver<Up>,
-        event: fn(StreamId, Up) -> Event,
-        down: Down,
-    ) {
-        let (messages, reader) = abortable(ReceiverStream::new(up));
-        let end = stream::once(std::future::ready(Event::Closed(id)));
-        self.said.push(Box::pin(messages.map(move |message| event(id, message)).chain(end)));
+        let (said, reader, down) = match incoming {
+            Incoming::Activator(Peer { up, down }) => {
+                let (said, reader) = read(id, up, Event::Activator);
+                (said, reader, Down::Activator(down))
+            }
+            Incoming::Instance(Peer { up, down }) => {
+                let (said, reader) = read(id, up, Event::Instance);
+                (said, reader, Down::Instance(down))
+            }
+        };
+        self.said.push(said);
         self.metrics.stream_opened(down.kind());
         self.open.insert(id, Open { down, reader });
+        id
     }
 
     /// The next thing that somebody says; `None` while there is nobody.
@@ -87,21 +76,22 @@ impl Peers {
     }
 
     /// Sends without waiting. A peer that does not read is dropped, and its end is given back.
-    pub(crate) fn send(&mut self, id: StreamId, message: Message) -> Option<Event> {
-        let open = self.open.get(&id)?;
-        let full = match (&open.down, message) {
-            (Down::Activator(down), Message::Activator(message)) => is_full(&down.try_send(message)),
-            (Down::Instance(down), Message::Instance(message)) => is_full(&down.try_send(message)),
-            _ => false,
-        };
-        if !full {
-            return None;
-        }
-        let kind = open.down.kind();
+    pub(crate) fn tell_activator(&mut self, id: StreamId, message: DemandDown) -> Option<Event> {
+        let Down::Activator(down) = &self.open.get(&id)?.down else { return None };
+        is_full(&down.try_send(message)).then(|| self.drop_unread(id, PeerKind::Activator))
+    }
+
+    /// The same for a host.
+    pub(crate) fn tell_instance(&mut self, id: StreamId, message: InstanceDown) -> Option<Event> {
+        let Down::Instance(down) = &self.open.get(&id)?.down else { return None };
+        is_full(&down.try_send(message)).then(|| self.drop_unread(id, PeerKind::Instance))
+    }
+
+    fn drop_unread(&mut self, id: StreamId, kind: PeerKind) -> Event {
         tracing::warn!(peer = ?kind, "a peer does not read its stream; dropping it, it will reconnect");
         self.metrics.stream_dropped(kind);
         self.close(id);
-        Some(Event::Closed(id))
+        Event::Closed(id)
     }
 
     /// Ends a stream.
@@ -120,6 +110,17 @@ impl Down {
             Self::Instance(_) => PeerKind::Instance,
         }
     }
+}
+
+// What a peer says, as events, and its end as the last one.
+fn read<Up: Send + 'static>(
+    id: StreamId,
+    up: mpsc::Receiver<Up>,
+    event: fn(StreamId, Up) -> Event,
+) -> (Said, AbortHandle) {
+    let (messages, reader) = abortable(ReceiverStream::new(up));
+    let end = stream::once(std::future::ready(Event::Closed(id)));
+    (Box::pin(messages.map(move |message| event(id, message)).chain(end)), reader)
 }
 
 // A closed one ends by itself in a moment.

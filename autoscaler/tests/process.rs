@@ -1,5 +1,7 @@
 //! The program itself, over TCP with TLS.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
 mod peers;
 
 use std::path::Path;

@@ -18,7 +18,7 @@ enum Step {
     Activator(usize),
     LoseActivator(usize),
     Wake(usize, usize, u32),
-    Demand(usize, usize, u32),
+    InFlight(usize, usize, u32),
     ExpectWarm(usize),
     ExpectFor(usize, usize),
     /// The host connects, again or for the first time, and tells truly what it holds.
@@ -40,7 +40,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => a.clone().prop_map(Step::Activator),
         1 => a.clone().prop_map(Step::LoseActivator),
         6 => (a.clone(), f.clone(), 1..300_u32).prop_map(|(a, f, waiting)| Step::Wake(a, f, waiting)),
-        3 => (a, f.clone(), 0..300_u32).prop_map(|(a, f, in_flight)| Step::Demand(a, f, in_flight)),
+        3 => (a, f.clone(), 0..300_u32).prop_map(|(a, f, in_flight)| Step::InFlight(a, f, in_flight)),
         4 => i.clone().prop_map(Step::ExpectWarm),
         2 => (i.clone(), f.clone()).prop_map(|(i, f)| Step::ExpectFor(i, f)),
         8 => i.clone().prop_map(Step::Hello),
@@ -63,8 +63,8 @@ fn take(world: &mut World, step: Step) {
         Step::Wake(a, f, waiting) if world.activators.contains_key(ACTIVATORS[a]) => {
             world.wake(ACTIVATORS[a], FUNCTIONS[f], waiting);
         }
-        Step::Demand(a, f, in_flight) if world.activators.contains_key(ACTIVATORS[a]) => {
-            world.demand(ACTIVATORS[a], FUNCTIONS[f], 0, in_flight);
+        Step::InFlight(a, f, in_flight) if world.activators.contains_key(ACTIVATORS[a]) => {
+            world.in_flight(ACTIVATORS[a], FUNCTIONS[f], in_flight);
         }
         Step::ExpectWarm(i) => world.expect(INSTANCES[i], None),
         Step::ExpectFor(i, f) => world.expect(INSTANCES[i], Some(FUNCTIONS[f])),

@@ -56,6 +56,7 @@ pub(super) struct ModelHost {
     /// Every revision that it was ever told.
     pub(super) given: BTreeSet<String>,
     pub(super) ready: bool,
+    pub(super) namespace: String,
     pub(super) drains: u32,
     pub(super) prepared: BTreeSet<String>,
     pub(super) preparing: Vec<String>,
@@ -201,8 +202,9 @@ impl World {
         self.activator_says(activator, demand_up::Message::Wake(Wake { revision: name(function), waiting }));
     }
 
-    pub(super) fn demand(&mut self, activator: &str, function: &str, waiting: u32, in_flight: u32) {
-        self.activator_mut(activator).demand.insert(name(function), (waiting, in_flight));
+    /// Nobody waits, and so many requests are in flight.
+    pub(super) fn in_flight(&mut self, activator: &str, function: &str, in_flight: u32) {
+        self.activator_mut(activator).demand.insert(name(function), (0, in_flight));
         self.report(activator);
     }
 
@@ -247,10 +249,6 @@ impl World {
     }
 
     pub(super) fn hello(&mut self, instance: &str, state: InstanceState, revision: &str) {
-        self.hello_in(instance, state, revision, "");
-    }
-
-    pub(super) fn hello_in(&mut self, instance: &str, state: InstanceState, revision: &str, namespace: &str) {
         let stream = self.open(instance);
         let is_forgotten = !self.fleet.instances.contains_key(instance);
         let host = self.hosts.entry(instance.into()).or_default();
@@ -271,7 +269,7 @@ impl World {
             revision: revision.into(),
             slots: 100,
             prepared: host.prepared.iter().cloned().collect(),
-            namespace: namespace.into(),
+            namespace: host.namespace.clone(),
         };
         self.instance_says(instance, instance_up::Message::Hello(hello));
     }

@@ -13,7 +13,7 @@ fn world_with_one_idle_instance() -> World {
     world.warm("w1");
     world.wake("a", "hello", 1);
     world.ready("w1");
-    world.demand("a", "hello", 0, 0);
+    world.in_flight("a", "hello", 0);
     world
 }
 
@@ -99,7 +99,7 @@ fn a_wake_after_the_order_to_drain_gets_another_instance() {
 fn a_host_that_is_told_to_end_is_withdrawn_acknowledged_and_replaced() {
     let mut world = world_with_one_idle_instance();
     world.warm("w2");
-    world.demand("a", "hello", 0, 1);
+    world.in_flight("a", "hello", 1);
     world.activator_mut("a").confirms = Confirms::Never;
     world.host_drains("w1");
     assert!(world.endpoints("a", "hello").is_empty());
@@ -138,7 +138,7 @@ fn the_idlest_instance_goes_first() {
     world.apply(revision("hello").min(2));
     world.fresh("f1", "hello");
     world.fresh("f2", "hello");
-    world.demand("a", "hello", 0, 3);
+    world.in_flight("a", "hello", 3);
     world.host_report("f1", 0);
     world.host_report("f2", 3);
     world.apply(revision("hello"));

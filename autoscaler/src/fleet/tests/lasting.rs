@@ -16,7 +16,7 @@ fn woken() -> World {
     world.warm("w1");
     world.wake("a", "hello", 1);
     world.ready("w1");
-    world.demand("a", "hello", 0, 1);
+    world.in_flight("a", "hello", 1);
     world
 }
 
@@ -131,7 +131,7 @@ fn a_new_leader_learns_everything_from_those_who_hold_it() {
     world.activator("a");
     // What the activator knows from the leader before.
     world.activator_mut("a").endpoints.insert(name("hello"), vec!["h1".into(), "h2".into()]);
-    world.demand("a", "hello", 0, 4);
+    world.in_flight("a", "hello", 4);
     world.hello("h1", InstanceState::Ready, &name("hello"));
     assert_eq!(world.endpoints("a", "hello"), ["h1", "h2"], "those who have yet to report are not withdrawn");
     world.after(seconds(2));
@@ -160,7 +160,7 @@ fn what_was_told_before_a_new_leader_has_settled_is_kept_up_to_date() {
     world.hello("w1", InstanceState::Warm, "");
     world.wake("a", "hello", 1);
     world.ready("w1");
-    world.demand("a", "hello", 0, 0);
+    world.in_flight("a", "hello", 0);
     world.exit("w1");
     assert!(world.endpoints("a", "hello").is_empty());
 }

@@ -98,8 +98,8 @@ fn demand_of_two_activators_adds_up_and_they_share_the_slots() {
     world.warm("w1");
     world.wake("a", "hello", 1);
     world.ready("w1");
-    world.demand("a", "hello", 0, 10);
-    world.demand("b", "hello", 0, 20);
+    world.in_flight("a", "hello", 10);
+    world.in_flight("b", "hello", 20);
     let seen = &world.fleet.snapshot().revisions[0];
     assert_eq!((seen.waiting, seen.in_flight), (0, 30));
     assert_eq!(world.activators["a"].slots["w1"], 50);
@@ -116,7 +116,7 @@ fn a_lost_reporter_does_not_hold_a_revision_up_for_ever() {
     world.warm("w1");
     world.wake("a", "hello", 1);
     world.ready("w1");
-    world.demand("a", "hello", 0, 5);
+    world.in_flight("a", "hello", 5);
     world.lose_activator("a");
     world.after(seconds(45));
     assert_eq!(world.drains("w1"), 0, "it may still have requests in flight");
@@ -133,8 +133,8 @@ fn a_silent_reporter_does_not_let_a_revision_go_to_zero_while_another_reports() 
     world.warm("w1");
     world.wake("a", "hello", 1);
     world.ready("w1");
-    world.demand("a", "hello", 0, 0);
-    world.demand("b", "hello", 0, 1);
+    world.in_flight("a", "hello", 0);
+    world.in_flight("b", "hello", 1);
     world.lose_activator("a");
     world.after(seconds(300));
     assert_eq!(world.drains("w1"), 0);

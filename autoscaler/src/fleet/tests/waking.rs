@@ -38,7 +38,7 @@ fn a_claimed_instance_is_replaced_once_it_had_time_to_get_ready() {
     world.warm("w1");
     world.wake("a", "hello", 1);
     world.ready("w1");
-    world.demand("a", "hello", 0, 1);
+    world.in_flight("a", "hello", 1);
     world.actuations.clear();
     world.after(Duration::from_millis(50));
     assert_eq!(world.actuations, [Actuation::Warm { namespace: None, count: 2 }]);
@@ -112,7 +112,8 @@ fn a_warm_instance_of_another_namespace_is_not_taken() {
     world.apply(revision("hello").in_namespace("shop"));
     world.activator("a");
     world.expect("w1", None);
-    world.hello_in("w1", InstanceState::Warm, "", "shop");
+    world.hosts.entry("w1".into()).or_default().namespace = "shop".into();
+    world.hello("w1", InstanceState::Warm, "");
     world.wake("a", "hello", 1);
     assert_eq!(world.asked(), [start("hello", 1)]);
     let wake = Wake { revision: "shop/hello-00001".into(), waiting: 1 };
