@@ -209,7 +209,7 @@ impl Model {
         if let Some(grant) = self.line.try_take(Some(&ask), &mut self.dice) {
             assert!(!tried.contains(&grant.id), "got an endpoint again");
             self.in_flight.push((who, grant, tried));
-        } else if !(tried.is_empty() || !self.line.exhausted(&tried)) {
+        } else if !tried.is_empty() && self.line.exhausted(&tried) {
             // Given up: all have refused it.
         } else if let Ok(turn) = self.line.wait(ask, Bounds { requests: 8, bytes: 1000 }, who) {
             self.waiting.push((who, turn, tried));

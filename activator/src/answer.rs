@@ -98,7 +98,11 @@ impl Deadlines {
         let ahead = std::future::poll_fn(|cx| Poll::Ready(exchange.read_ahead(cx))).await;
         let body = match ahead {
             Ahead::All(bytes) => {
-                std::future::poll_fn(|cx| Poll::Ready(exchange.settle(cx))).await;
+                std::future::poll_fn(|cx| {
+                    exchange.settle(cx);
+                    Poll::Ready(())
+                })
+                .await;
                 exchange.finish();
                 AnswerBody::fixed(bytes)
             }

@@ -39,8 +39,11 @@ enum State {
 /// Idle connections to one instance. As many as were in use at once, so never more than it has slots.
 #[derive(Default)]
 pub(crate) struct Pool {
-    idle: Mutex<Vec<Box<Http1>>>,
+    idle: Mutex<Idle>,
 }
+
+#[allow(clippy::vec_box, reason = "a connection is large, and goes from hand to hand as it is")]
+type Idle = Vec<Box<Http1>>;
 
 /// A request that got no answer.
 pub(crate) type Unanswered = hyper::client::conn::TrySendError<Request<Upload>>;
@@ -122,7 +125,7 @@ impl Pool {
         idle.shrink_to_fit();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Box<Http1>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -29,13 +29,15 @@ async fn at_zero_one_wake_is_sent_and_all_are_answered_when_an_instance_is_there
         assert!(timing.contains("start;dur="), "{timing}");
     }
     // Until now only one wake was sent.
-    rig.autoscaler
+    let applied = rig
+        .autoscaler
         .next("applied", |message| match message {
-            demand_up::Message::Applied(applied) => Some(assert_eq!(applied.sequence, 1)),
+            demand_up::Message::Applied(applied) => Some(applied.sequence),
             demand_up::Message::Wake(wake) => panic!("a second {wake:?}"),
             _ => None,
         })
         .await;
+    assert_eq!(applied, 1);
     let warm = rig.client().await.get("hello.test", "/").await;
     assert!(!warm.headers["server-timing"].to_str().unwrap().contains("start"));
 }
