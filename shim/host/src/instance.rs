@@ -84,6 +84,7 @@ pub struct Instance {
 }
 
 /// What ends the wait of the loop.
+#[allow(clippy::large_enum_variant, reason = "there is one, for one turn of the loop")]
 enum Event {
     Link(Option<LinkEvent<wire::InstanceDown>>),
     Report,

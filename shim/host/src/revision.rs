@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tempfile::TempDir;
 use tokio::time::Instant;
 use wasmtime::component::Component;
 use wasmtime::{Store, StoreContextMut, UpdateDeadline};
@@ -70,6 +71,8 @@ struct Mount {
     host_path: PathBuf,
     guest_path: String,
     permissions: FsPerms,
+    /// Set when the folder is the instance's own and goes with it.
+    _own: Option<TempDir>,
 }
 
 /// Why a spec cannot be served.
@@ -112,7 +115,7 @@ impl Revision {
             loaded,
             args: spec.args,
             env: sorted(spec.env),
-            preopens: spec.preopens.into_iter().map(Mount::new).collect(),
+            preopens: spec.preopens.into_iter().map(Mount::new).collect::<Result<_, _>>()?,
             config: Arc::new(spec.config.into_iter().collect()),
             output: spec.inherit_stdio.then(|| Arc::new(GuestOutput::default())),
             upstreams: (!policy.is_empty()).then(|| Arc::new(Upstreams::new(policy, network.clone()))),
@@ -240,11 +243,16 @@ fn sorted(env: impl IntoIterator<Item = (String, String)>) -> Vec<(String, Strin
 }
 
 impl Mount {
-    fn new(preopen: Preopen) -> Self {
-        Self {
-            host_path: preopen.host_path.into(),
-            guest_path: preopen.guest_path,
-            permissions: if preopen.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly },
-        }
+    fn new(preopen: Preopen) -> Result<Self, RevisionError> {
+        let own = if preopen.host_path.is_empty() { Some(own_folder()?) } else { None };
+        let host_path = own.as_ref().map_or_else(|| preopen.host_path.into(), |folder| folder.path().to_owned());
+        let permissions = if preopen.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
+        Ok(Self { host_path, guest_path: preopen.guest_path, permissions, _own: own })
     }
+}
+
+/// An empty folder, removed when it is dropped.
+fn own_folder() -> Result<TempDir, RevisionError> {
+    TempDir::with_prefix("wisp-")
+        .map_err(|error| RevisionError::Preopen { path: std::env::temp_dir(), message: error.to_string() })
 }

@@ -1,5 +1,7 @@
 //! The host with real components: in process on port 0, and as processes of its own.
 
+#![allow(clippy::unwrap_used, reason = "what cannot go on fails the test")]
+
 mod failing;
 mod limits;
 mod outbound;
