@@ -72,8 +72,12 @@ fn phase(text: &str) -> Option<Phase> {
     let (rate, length) = text.split_once('x')?;
     let requests_per_second: f64 = rate.parse().ok()?;
     let length: wisp_api::Duration = length.parse().ok()?;
-    let usable = requests_per_second.is_finite() && requests_per_second >= 0.0 && !length.is_negative();
-    usable.then(|| Phase { requests_per_second, length: length.into() })
+    if length.is_negative() {
+        return None;
+    }
+    let length = Duration::from(length);
+    let usable = requests_per_second.is_finite() && requests_per_second >= 0.0 && !length.is_zero();
+    usable.then_some(Phase { requests_per_second, length })
 }
 
 fn text(report: &Report) -> String {
