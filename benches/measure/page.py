@@ -50,7 +50,7 @@ def machine() -> str:
 
 
 def millis(micros: float) -> str:
-    return f"{micros / 1000:.2f} ms"
+    return f"{micros / 1000:.3f} ms"
 
 
 def rate(requests_per_second: float) -> str:
