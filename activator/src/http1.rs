@@ -24,16 +24,9 @@ const KEPT_AT_REST: usize = 4;
 /// A connection, and the means to use it.
 pub(crate) struct Http1 {
     sender: SendRequest<Upload>,
-    connection: Connection<TokioIo<Socket>, Upload>,
+    /// Dropped as soon as it has ended: a request that it did not take comes back only by that.
+    connection: Option<Connection<TokioIo<Socket>, Upload>>,
     probe: Probe,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Open,
-    /// It must not be polled any more.
-    Closed,
 }
 
 /// Idle connections to one instance. As many as were in use at once, so never more than it has slots.
@@ -57,7 +50,7 @@ impl Http1 {
             builder
         };
         let (sender, connection) = builder.handshake(TokioIo::new(socket)).await?;
-        Ok(Box::new(Self { sender, connection, probe, state: State::Open }))
+        Ok(Box::new(Self { sender, connection: Some(connection), probe }))
     }
 
     /// Sends a request and waits for the head of its answer. While that waits, the body is sent.
@@ -78,14 +71,16 @@ impl Http1 {
     /// Reads and writes what can be.
     pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
         // An error also reaches the answer, or the body of it, which is where it is dealt with.
-        if self.state == State::Open && Pin::new(&mut self.connection).poll(cx).is_ready() {
-            self.state = State::Closed;
+        if let Some(connection) = &mut self.connection
+            && Pin::new(connection).poll(cx).is_ready()
+        {
+            self.connection = None;
         }
     }
 
     /// Whether it can take a request, after the last one is complete.
     pub(crate) fn is_ready(&self) -> bool {
-        self.state == State::Open && self.sender.is_ready()
+        self.connection.is_some() && self.sender.is_ready()
     }
 
     /// Whether it is still good after it was idle.
@@ -127,5 +122,40 @@ impl Pool {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::net::UnixListener;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::admission::Offer;
+    use crate::endpoint::Endpoint;
+    use crate::revision::Revision;
+
+    #[tokio::test]
+    async fn a_request_on_a_connection_that_has_just_been_closed_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("http.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let endpoint = Arc::new(Endpoint::new(&format!("unix:{}", path.display()), Duration::ZERO).unwrap());
+        let revision = Revision::new("n/f-00001", mpsc::unbounded_channel().0);
+        revision.offer(vec![Offer { instance: "one".into(), slots: 1, endpoint: Arc::clone(&endpoint) }]);
+        let permit = revision.try_admit().unwrap();
+
+        let mut connection = Http1::new(endpoint.address.connect().await.unwrap()).await.unwrap();
+        let (peer, _) = listener.accept().await.unwrap();
+        assert!(connection.is_alive().await);
+        drop(peer);
+        // The close is found before the request is taken.
+        connection.probe.request();
+        let error = connection.exchange(Request::new(Upload::Empty), &permit).await.unwrap_err();
+        assert!(error.message().is_some(), "{error:?}");
+        assert!(!connection.is_ready());
     }
 }

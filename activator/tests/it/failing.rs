@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use http::Response;
 
-use crate::rig::{Client, Gate, Instance, Rig, full, function, get, post, says, soon, spawn_get, until};
+use crate::rig::{Client, Gate, Instance, Rig, full, function, get, limited, post, says, soon, spawn_get, until};
 
 const HELLO: &str = "default/hello-00001";
 
@@ -141,7 +142,8 @@ async fn an_idle_connection_to_an_instance_that_died_loses_no_request() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killing_instances_under_load_fails_only_what_was_in_flight() {
     let mut rig = Rig::start().await;
-    rig.deploy(function("hello"));
+    // Shorter than the test's patience, so that a request that is stuck says where.
+    rig.deploy(limited(function("hello"), |limits| limits.timeout = Duration::from_secs(5)));
     let mut instances = Vec::new();
     for name in ["one", "two", "three"] {
         instances.push(Instance::unix(name, says(name)).await);
