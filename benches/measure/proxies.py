@@ -81,7 +81,7 @@ def instance_socket(up: Up) -> pathlib.Path:
     instances = up.ask("/api/functions/default/hello")["instances"]
     if len(instances) != 1:
         raise Failed(f"one instance is wanted: {instances}")
-    return next(up.state.glob(f"**/{instances[0]['name']}.sock"))
+    return up.state / "run" / instances[0]["name"] / "s"
 
 
 def rows(direct: Peer, nginx_peer: Peer, wisp: Peer, plan: Plan) -> list[Row]:
