@@ -5,8 +5,6 @@ use std::error::Error;
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=../api/proto/wisp.proto");
     let descriptors = protox::compile(["../api/proto/wisp.proto"], ["../api/proto"])?;
-    tonic_prost_build::configure()
-        .extern_path(".wisp.v1", "::wisp_api::wire")
-        .compile_fds(descriptors)?;
+    tonic_prost_build::configure().extern_path(".wisp.v1", "::wisp_api::wire").compile_fds(descriptors)?;
     Ok(())
 }

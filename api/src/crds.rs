@@ -3,7 +3,7 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
-use crate::{WasmFunction, WasmRevision, WarmPool};
+use crate::{WarmPool, WasmFunction, WasmRevision};
 
 /// All CustomResourceDefinitions with the names of their files.
 #[must_use]

@@ -8,11 +8,11 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Duration;
 use crate::pod::PodSettings;
 use crate::quantity::Bytes;
 use crate::scaling::Scaling;
 use crate::status::WasmFunctionStatus;
-use crate::Duration;
 
 /// A function: a WebAssembly component that answers HTTP requests, started by the first one and scaled with demand.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -53,11 +53,7 @@ pub fn validate(name: &str, spec: &WasmFunctionSpec, target: Target) -> Vec<Prob
 #[must_use]
 pub fn is_dns_label(text: &str, max: usize) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !text.is_empty()
-        && text.len() <= max
-        && text.chars().all(inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
+    !text.is_empty() && text.len() <= max && text.chars().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }
 
 struct Problems(Vec<Problem>);
@@ -196,7 +192,10 @@ impl Problems {
             }
             let Some(tag) = &target.tag else { continue };
             if !is_dns_label(tag, 32) || !tag.starts_with(|c: char| c.is_ascii_lowercase()) {
-                self.add(format!("{path}.tag"), "must be a DNS label of at most 32 characters that begins with a letter");
+                self.add(
+                    format!("{path}.tag"),
+                    "must be a DNS label of at most 32 characters that begins with a letter",
+                );
             }
             if !tags.insert(tag) {
                 self.add(format!("{path}.tag"), format!("{tag:?} is used twice"));
@@ -267,8 +266,7 @@ mod tests {
         spec.scaling.target = Some(0.0);
         spec.limits.timeout = time::Duration::ZERO.into();
         spec.concurrency.slots = 0;
-        let expected =
-            ["spec.limits.timeout", "spec.concurrency.slots", "spec.scaling.min", "spec.scaling.target"];
+        let expected = ["spec.limits.timeout", "spec.concurrency.slots", "spec.scaling.min", "spec.scaling.target"];
         assert_eq!(paths(&spec, Target::Embedded), expected);
     }
 

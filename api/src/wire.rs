@@ -1,6 +1,12 @@
 //! The messages of the control streams, generated from `proto/wisp.proto`, which documents them.
 
-#![allow(missing_docs, unused_qualifications, reason = "generated code; the proto file carries the documentation")]
+#![allow(
+    missing_docs,
+    unused_qualifications,
+    clippy::large_enum_variant,
+    clippy::too_many_arguments,
+    reason = "generated code; the proto file carries the documentation"
+)]
 
 include!(concat!(env!("OUT_DIR"), "/wisp.v1.rs"));
 

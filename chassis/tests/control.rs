@@ -1,5 +1,7 @@
 //! The control streams over their real transports.
 
+#![allow(clippy::unwrap_used, reason = "what a test sets up must be there")]
+
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -81,8 +83,7 @@ async fn tls_lets_in_only_clients_of_the_installation() {
     let server = tokio::spawn(control::serve_tcp(listener, tls, sender, stop.clone()));
 
     let endpoint = |identity| {
-        let tls =
-            ClientTls { ca_pem: certificates.ca.clone(), identity, server_name: Some("autoscaler".to_owned()) };
+        let tls = ClientTls { ca_pem: certificates.ca.clone(), identity, server_name: Some("autoscaler".to_owned()) };
         format!("https://{address}").parse::<ControlEndpoint>().unwrap().with_tls(tls)
     };
     let mut stranger = control::demand_link(endpoint(None), stop.clone());

@@ -71,7 +71,7 @@ pub(crate) enum Command {
     },
     /// Run one instance; `wisp up` starts these.
     #[command(hide = true)]
-    Host(wisp_host::cli::HostArgs),
+    Host(Box<wisp_host::cli::HostArgs>),
 }
 
 /// Arguments of `wisp up`.

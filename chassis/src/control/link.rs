@@ -1,8 +1,9 @@
 //! The two ends of a control stream, as channels of messages.
 
 use tokio::sync::mpsc;
+use wisp_api::wire::{DemandDown, DemandUp};
 
-use super::CHANNEL_MESSAGES;
+use super::{CHANNEL_MESSAGES, Incoming};
 
 /// The end that an activator or a host holds.
 ///
@@ -66,9 +67,66 @@ pub fn pair<Up: Send + 'static, Down: Send + 'static>() -> (Link<Up, Down>, Peer
     (Link { up: up_sender, events }, Peer { up, down })
 }
 
+/// An activator's link to an autoscaler in the same program, which reaches it by `incoming`. As over the wire, a
+/// stream that the autoscaler closes is opened anew. Must be called within a tokio runtime.
+#[must_use]
+pub fn local_demand_link(incoming: mpsc::Sender<Incoming>) -> Link<DemandUp, DemandDown> {
+    let (up, mut up_receiver) = mpsc::channel(CHANNEL_MESSAGES);
+    let (events_sender, events) = mpsc::channel(CHANNEL_MESSAGES);
+    // Ends when the link is dropped or the autoscaler ends.
+    tokio::spawn(async move {
+        while !events_sender.is_closed() {
+            let (mut inner, peer) = pair();
+            if incoming.send(Incoming::Activator(peer)).await.is_err() {
+                return;
+            }
+            while up_receiver.try_recv().is_ok() {} // What was said to nobody is out of date.
+            carry(&mut inner, &mut up_receiver, &events_sender).await;
+        }
+    });
+    Link { up, events }
+}
+
+/// Carries messages between the two until either ends.
+async fn carry(
+    inner: &mut Link<DemandUp, DemandDown>,
+    up: &mut mpsc::Receiver<DemandUp>,
+    events: &mpsc::Sender<LinkEvent<DemandDown>>,
+) {
+    loop {
+        tokio::select! {
+            message = up.recv() => {
+                let Some(message) = message else { return };
+                // A closed stream tells of itself below.
+                let _closed = inner.up.send(message).await;
+            }
+            event = inner.events.recv() => {
+                let Some(event) = event else { return };
+                if events.send(event).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_local_link_comes_back_when_the_autoscaler_drops_it() {
+        let (sender, mut incoming) = mpsc::channel(1);
+        let mut link = local_demand_link(sender);
+        for _ in 0..2 {
+            let Some(Incoming::Activator(mut peer)) = incoming.recv().await else { panic!("no stream") };
+            assert_eq!(link.events.recv().await, Some(LinkEvent::Connected));
+            link.up.send(DemandUp::default()).await.unwrap();
+            assert_eq!(peer.up.recv().await, Some(DemandUp::default()));
+            drop(peer);
+            assert!(matches!(link.events.recv().await, Some(LinkEvent::Disconnected { .. })));
+        }
+    }
 
     #[tokio::test]
     async fn a_pair_carries_messages_both_ways_and_tells_of_the_end() {

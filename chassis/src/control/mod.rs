@@ -11,7 +11,7 @@ mod server;
 
 pub use client::{demand_link, instance_link};
 pub use endpoint::{ClientTls, ControlEndpoint, EndpointError};
-pub use link::{Link, LinkEvent, Peer, pair};
+pub use link::{Link, LinkEvent, Peer, local_demand_link, pair};
 pub use server::{Incoming, ServerTls, serve_tcp, serve_unix};
 
 /// Messages that may wait in each direction of a stream. A reader that falls this far behind slows the writer down;
@@ -19,6 +19,13 @@ pub use server::{Incoming, ServerTls, serve_tcp, serve_unix};
 pub const CHANNEL_MESSAGES: usize = 256;
 
 mod proto {
-    #![allow(missing_docs, unused_qualifications, unreachable_pub, reason = "generated code")]
+    #![allow(
+        missing_docs,
+        unused_qualifications,
+        unreachable_pub,
+        clippy::allow_attributes_without_reason,
+        clippy::too_many_lines,
+        reason = "generated code"
+    )]
     tonic::include_proto!("wisp.v1");
 }

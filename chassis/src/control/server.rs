@@ -137,10 +137,7 @@ impl Control for Service {
     type DemandStream = Messages<DemandDown>;
     type InstanceStream = Messages<InstanceDown>;
 
-    async fn demand(
-        &self,
-        request: Request<Streaming<DemandUp>>,
-    ) -> Result<Response<Self::DemandStream>, Status> {
+    async fn demand(&self, request: Request<Streaming<DemandUp>>) -> Result<Response<Self::DemandStream>, Status> {
         self.accept(request.into_inner(), Incoming::Activator).await
     }
 

@@ -21,7 +21,11 @@ pub(super) async fn run(args: ExplainArgs, admin: Admin, output: Output) -> anyh
     let detail: Detail = admin.parse(&lookup::detail(admin, &args.function).await?)?;
     if let Some(wanted) = &args.revision {
         let known: Vec<&str> = detail.revisions.iter().map(|revision| revision.name.as_str()).collect();
-        anyhow::ensure!(known.contains(&wanted.as_str()), "there is no revision {wanted:?}; there is {}", known.join(", "));
+        anyhow::ensure!(
+            known.contains(&wanted.as_str()),
+            "there is no revision {wanted:?}; there is {}",
+            known.join(", ")
+        );
     }
     let query = args.revision.map(|revision| format!("?revision={}", segment(&revision))).unwrap_or_default();
     let answer = admin.get(&format!("{}/decisions{query}", lookup::path(&args.function))).await?;
@@ -79,20 +83,23 @@ impl View<'_> {
         };
         let (wanted, reason) = (last.decision.replicas, last.decision.reason);
         let ready = revision.map_or(0, |revision| revision.ready);
-        let number = if wanted == 0 { "is at zero".to_owned() } else { format!("wants {}, {ready} ready", instances(wanted)) };
+        let number =
+            if wanted == 0 { "is at zero".to_owned() } else { format!("wants {}, {ready} ready", instances(wanted)) };
         let text = format!("{name} {number}: {}.", words(reason));
-        match self.next(reason) {
+        match self.next(wanted, reason) {
             Some(next) => format!("{text} {next}"),
             None => text,
         }
     }
 
-    fn next(&self, reason: Reason) -> Option<String> {
+    fn next(&self, wanted: u32, reason: Reason) -> Option<String> {
         let scaling = &self.detail.spec.as_ref()?.scaling;
         let idle = std::time::Duration::from(scaling.idle);
         match reason {
             Reason::Idle => Some("The next request starts it.".to_owned()),
-            Reason::IdleWait | Reason::Demand | Reason::QueueHold if scaling.min == 0 => {
+            Reason::Stable | Reason::IdleWait | Reason::Demand | Reason::QueueHold
+                if wanted == 1 && scaling.min == 0 =>
+            {
                 Some(format!("It goes to zero {idle:?} after the last request."))
             }
             Reason::AtMax => Some("Raise spec.scaling.max to let it grow.".to_owned()),

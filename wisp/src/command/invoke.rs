@@ -42,7 +42,8 @@ pub(super) async fn run(args: InvokeArgs, admin: Admin) -> anyhow::Result<ExitCo
 
 /// Where to connect: what listens on every address is reached at the one where its admin port answered.
 fn data_address(listen: &str, admin: IpAddr) -> anyhow::Result<SocketAddr> {
-    let mut address: SocketAddr = listen.parse().with_context(|| format!("wisp up says that it listens on {listen:?}"))?;
+    let mut address: SocketAddr =
+        listen.parse().with_context(|| format!("wisp up says that it listens on {listen:?}"))?;
     if address.ip().is_unspecified() {
         address.set_ip(admin);
     }
@@ -83,7 +84,8 @@ async fn request(args: &InvokeArgs, url: &str) -> anyhow::Result<Request<Request
 }
 
 fn parse_header(text: &str) -> anyhow::Result<(HeaderName, HeaderValue)> {
-    let (name, value) = text.split_once(':').with_context(|| format!("the header {text:?} is not of the form `name: value`"))?;
+    let (name, value) =
+        text.split_once(':').with_context(|| format!("the header {text:?} is not of the form `name: value`"))?;
     let name = name.trim().parse().with_context(|| format!("the name of the header {text:?}"))?;
     let value = value.trim().parse().with_context(|| format!("the value of the header {text:?}"))?;
     Ok((name, value))
@@ -180,8 +182,8 @@ fn timing(header: &str) -> Vec<String> {
         let millis = parts.find_map(|part| part.strip_prefix("dur="))?;
         let words = match name.as_str() {
             "queue" => "waiting for a slot",
-            "start" => "of these until an instance had started",
-            "exec" => "at the instance",
+            "start" => "waiting for an instance to start",
+            "exec" => "until the instance's answer began",
             "instantiate" => "making the wasm instance",
             other => other,
         };
@@ -244,7 +246,10 @@ mod tests {
     async fn what_cannot_be_sent_is_named() {
         let table = [
             (InvokeArgs { path: Some("x".to_owned()), ..args() }, "the path \"x\" does not begin with a slash"),
-            (InvokeArgs { header: vec!["x".to_owned()], ..args() }, "the header \"x\" is not of the form `name: value`"),
+            (
+                InvokeArgs { header: vec!["x".to_owned()], ..args() },
+                "the header \"x\" is not of the form `name: value`",
+            ),
             (InvokeArgs { data: Some("@/nonexistent".to_owned()), ..args() }, "cannot read /nonexistent"),
             (InvokeArgs { method: Some("A B".to_owned()), ..args() }, "the method \"A B\""),
         ];
@@ -270,7 +275,7 @@ mod tests {
             .body(())
             .unwrap();
         let text = head(&response, Paint::Plain);
-        let words = "  3.2 ms waiting for a slot\n  2.9 ms of these until an instance had started\n  0.4 ms at the instance\n  1 ms db\n";
+        let words = "  3.2 ms waiting for a slot\n  2.9 ms waiting for an instance to start\n  0.4 ms until the instance's answer began\n  1 ms db\n";
         assert!(text.starts_with("200 OK\nserver-timing: queue") && text.contains(words), "{text}");
     }
 }

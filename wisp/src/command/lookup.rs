@@ -21,7 +21,11 @@ pub(super) async fn detail(admin: Admin, function: &FunctionArgs) -> anyhow::Res
 }
 
 /// Turns "not found" into a message with the names that are near.
-pub(super) async fn found<T>(admin: Admin, function: &FunctionArgs, answer: Result<T, ClientError>) -> anyhow::Result<T> {
+pub(super) async fn found<T>(
+    admin: Admin,
+    function: &FunctionArgs,
+    answer: Result<T, ClientError>,
+) -> anyhow::Result<T> {
     match answer {
         Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. }) => {
             let overview: Overview = admin.parse(&admin.get("/api/overview").await?)?;

@@ -26,7 +26,9 @@ pub(super) async fn run(args: LsArgs, admin: Admin, output: Output) -> anyhow::R
     if overview.functions.is_empty() {
         match namespace {
             Some(namespace) => eprintln!("no functions in namespace {namespace:?}"),
-            None => eprintln!("no functions; put a manifest into the folder that `wisp up` was given, or see `wisp new`"),
+            None => {
+                eprintln!("no functions; put a manifest into the folder that `wisp up` was given, or see `wisp new`")
+            }
         }
         return Ok(());
     }

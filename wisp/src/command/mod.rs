@@ -23,7 +23,7 @@ mod time;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Output};
 use crate::client::Admin;
 
 /// Does what the command line says.
@@ -34,7 +34,10 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Up(args) => return crate::up::run(args, cli.admin),
         Command::Host(args) => {
             wisp_chassis::log::init(wisp_chassis::log::Format::default());
-            return wisp_host::cli::run(args);
+            return wisp_host::cli::run(*args);
+        }
+        Command::Invoke(_) if output == Output::Json => {
+            anyhow::bail!("invoke writes the answer's body as it is; --output json is for the other commands")
         }
         Command::Invoke(args) => return wait_for(invoke::run(args, admin)),
         Command::Ls(args) => wait_for(ls::run(args, admin, output))?,

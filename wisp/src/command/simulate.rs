@@ -87,7 +87,12 @@ fn text(report: &Report) -> String {
     changes(&mut out, report);
     let share = 100.0 * report.cold_starts as f64 / report.requests.max(1) as f64;
     let waits = &report.waits;
-    let waited = [("p50", waits.p50_seconds), ("p90", waits.p90_seconds), ("p99", waits.p99_seconds), ("max", waits.max_seconds)];
+    let waited = [
+        ("p50", waits.p50_seconds),
+        ("p90", waits.p90_seconds),
+        ("p99", waits.p99_seconds),
+        ("max", waits.max_seconds),
+    ];
     let waited: Vec<String> = waited.iter().map(|(name, seconds)| format!("{name} {}", time::span(*seconds))).collect();
     let fields = [
         ("Requests", format!("{}, {} answered", report.requests, report.served)),

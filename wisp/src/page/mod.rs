@@ -45,7 +45,8 @@ mod tests {
     #[test]
     fn the_page_and_all_that_it_names_are_there() {
         let mut paths = vec!["/", "/page.js", "/page.css", "/favicon.svg"];
-        let imports = |path| content(path).unwrap().1.lines().filter_map(|line| line.split_once("from \".")?.1.split('"').next());
+        let imports =
+            |path| content(path).unwrap().1.lines().filter_map(|line| line.split_once("from \".")?.1.split('"').next());
         paths.extend(["/page.js", "/detail.js", "/functions.js", "/timeline.js"].into_iter().flat_map(imports));
         for path in paths {
             let response = respond(path).unwrap();

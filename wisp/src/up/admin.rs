@@ -18,10 +18,10 @@ use wisp_autoscaler::{Handle, RevisionView, Snapshot};
 use wisp_chassis::admin::{self, Admin, Body};
 
 use super::board::{Board, Entry};
+use super::clock;
 use super::deploy::Deployer;
 use super::fleet::Processes;
 use super::logs::Logs;
-use super::clock;
 use crate::{page, view};
 
 /// Lines of a log that are sent at most before new ones.
@@ -87,7 +87,8 @@ impl AdminPort {
             Ok(numbers) => numbers,
             Err(response) => return response,
         };
-        let functions = self.board.all().into_iter().map(|(key, entry)| self.function(&key, &entry, &numbers)).collect();
+        let functions =
+            self.board.all().into_iter().map(|(key, entry)| self.function(&key, &entry, &numbers)).collect();
         admin::json(&view::Overview {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             unix_millis: clock::unix_millis(),
@@ -114,11 +115,17 @@ impl AdminPort {
         };
         let names: Vec<String> = entry.revisions.iter().map(|note| full(key, &note.name)).collect();
         let instances = numbers.autoscaler.instances.iter();
-        let instances = instances.filter(|instance| instance.revision.as_ref().is_some_and(|name| names.contains(name)));
+        let instances =
+            instances.filter(|instance| instance.revision.as_ref().is_some_and(|name| names.contains(name)));
         let instances = instances.map(|instance| view::Instance {
             name: instance.instance.clone(),
             pid: self.processes.pid(&instance.instance),
-            revision: instance.revision.as_deref().and_then(|name| name.split_once('/')).map_or("", |(_, name)| name).to_owned(),
+            revision: instance
+                .revision
+                .as_deref()
+                .and_then(|name| name.split_once('/'))
+                .map_or("", |(_, name)| name)
+                .to_owned(),
             state: word(&instance.state),
             in_flight: instance.in_flight,
             age_millis: u64::try_from(instance.age.as_millis()).unwrap_or(u64::MAX),
@@ -142,7 +149,9 @@ impl AdminPort {
                 Ok(Some(decisions)) => {
                     answer.insert(name.clone(), decisions);
                 }
-                Ok(None) => return admin::text(StatusCode::NOT_FOUND, format!("{key} has no revision {name} in effect\n")),
+                Ok(None) => {
+                    return admin::text(StatusCode::NOT_FOUND, format!("{key} has no revision {name} in effect\n"));
+                }
                 Err(error) => return unavailable(&error),
             }
         }

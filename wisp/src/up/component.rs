@@ -79,7 +79,10 @@ impl Components {
     /// The compiled code of a component that was kept earlier.
     pub(crate) async fn compile_kept(&self, digest: &str) -> Result<Compiled, Refusal> {
         let bytes = self.state.component(digest).map_err(|error| {
-            Refusal::new(Reason::ImageNotFound, format!("component {digest} is no longer kept: {error}; deploy it again"))
+            Refusal::new(
+                Reason::ImageNotFound,
+                format!("component {digest} is no longer kept: {error}; deploy it again"),
+            )
         })?;
         self.compile_bytes(&bytes).await
     }
@@ -99,9 +102,8 @@ impl Components {
         }
         let bytes = tokio::fs::read(file).await.map_err(unreadable)?;
         check_digest(sha256, &digest(&bytes))?;
-        let in_file = |refusal: Refusal| {
-            Refusal::new(refusal.reason, format!("{}: {}", file.display(), refusal.message))
-        };
+        let in_file =
+            |refusal: Refusal| Refusal::new(refusal.reason, format!("{}: {}", file.display(), refusal.message));
         let compiled = self.compile_bytes(&bytes).await.map_err(in_file)?;
         let mut files = self.lock();
         files.retain(|(path, _), _| path != file);
@@ -115,9 +117,9 @@ impl Components {
         }
         let address = url.to_owned();
         let downloaded = tokio::task::spawn_blocking(move || download(&address)).await;
-        let bytes = downloaded.expect("downloading does not panic").map_err(|error| {
-            Refusal::new(Reason::ImageNotFound, format!("{url} cannot be downloaded: {error}"))
-        })?;
+        let bytes = downloaded
+            .expect("downloading does not panic")
+            .map_err(|error| Refusal::new(Reason::ImageNotFound, format!("{url} cannot be downloaded: {error}")))?;
         check_digest(Some(sha256), &digest(&bytes))?;
         self.compile_bytes(&bytes).await
     }

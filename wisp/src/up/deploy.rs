@@ -18,7 +18,7 @@ use wisp_autoscaler::{Handle, RevisionRecord, Start, Traffic};
 
 use super::board::{Board, Condition, RevisionNote};
 use super::clock;
-use super::component::{Compiled, Components, Refusal};
+use super::component::{Components, Refusal};
 use super::logs::Logs;
 use super::manifest::{Manifest, Sources};
 use super::spec::{self, Place};
@@ -69,7 +69,8 @@ impl Deployer {
         let mut in_effect = in_effect.lock().await;
         self.board.change(&key, |entry| entry.origin.clone_from(&stored.origin));
         let result = self.try_restore(stored, &mut in_effect).await;
-        let condition = result.map_or_else(|refusal| Condition::failed(refusal.reason, refusal.message), |()| Condition::ready());
+        let condition =
+            result.map_or_else(|refusal| Condition::failed(refusal.reason, refusal.message), |()| Condition::ready());
         self.board.set_condition(&key, condition);
     }
 
@@ -137,12 +138,13 @@ impl Deployer {
             // A new engine compiles into a new file.
             last.host.artifact = Some(compiled.artifact.clone());
         }
-        let unchanged = before.is_some_and(|(spec, revisions)| spec == stored.spec && revisions == stored.revisions.len());
+        let unchanged =
+            before.is_some_and(|(spec, revisions)| spec == stored.spec && revisions == stored.revisions.len());
         if unchanged && !now.known.is_empty() {
             return Ok(());
         }
         let initial = if is_new { Initial::Start } else { Initial::Skip };
-        self.put_into_effect(stored, &compiled, initial, now).await
+        self.put_into_effect(Change { stored, latest_bytes: compiled.bytes, initial }, now).await
     }
 
     async fn try_restore(&self, mut stored: Stored, now: &mut InEffect) -> Result<(), Refusal> {
@@ -151,17 +153,12 @@ impl Deployer {
         };
         let compiled = self.components.compile_kept(&last.digest).await?;
         last.host.artifact = Some(compiled.artifact.clone());
-        self.put_into_effect(stored, &compiled, Initial::Skip, now).await
+        self.put_into_effect(Change { stored, latest_bytes: compiled.bytes, initial: Initial::Skip }, now).await
     }
 
     /// Tells the autoscaler of the revisions, moves the traffic, and lets go of what is no longer needed.
-    async fn put_into_effect(
-        &self,
-        mut stored: Stored,
-        latest: &Compiled,
-        initial: Initial,
-        now: &mut InEffect,
-    ) -> Result<(), Refusal> {
+    async fn put_into_effect(&self, change: Change, now: &mut InEffect) -> Result<(), Refusal> {
+        let Change { mut stored, latest_bytes, initial } = change;
         let key = stored.key.clone();
         let names: Vec<String> = stored.revisions.iter().map(|r| key.revision(r.generation).name).collect();
         let newest = stored.revisions.last().expect("a function that is deployed has a revision").generation;
@@ -182,8 +179,12 @@ impl Deployer {
                 revision.host.artifact = Some(compiled.artifact);
             }
             let initial = if revision.generation == newest { initial } else { Initial::Skip };
-            let record = record(&key, &stored.spec, revision, RecordOf { latest, has_traffic, initial });
-            self.autoscaler.apply(record).await.map_err(|error| Refusal::new(Reason::InvalidSpec, error.to_string()))?;
+            let record =
+                record(&key, &stored.spec, revision, RecordOf { artifact_bytes: latest_bytes, has_traffic, initial });
+            self.autoscaler
+                .apply(record)
+                .await
+                .map_err(|error| Refusal::new(Reason::InvalidSpec, error.to_string()))?;
             now.known.insert(revision.generation);
         }
         let place = Place { domain: &self.domain, created_unix_seconds: stored.created_unix_seconds };
@@ -232,13 +233,21 @@ enum Initial {
     Skip,
 }
 
-struct RecordOf<'a> {
-    latest: &'a Compiled,
+/// What is to be put into effect.
+struct Change {
+    stored: Stored,
+    /// Size of the newest revision's compiled code.
+    latest_bytes: u64,
+    initial: Initial,
+}
+
+struct RecordOf {
+    artifact_bytes: u64,
     has_traffic: bool,
     initial: Initial,
 }
 
-fn record(key: &FunctionKey, spec: &WasmFunctionSpec, revision: &StoredRevision, of: RecordOf<'_>) -> RevisionRecord {
+fn record(key: &FunctionKey, spec: &WasmFunctionSpec, revision: &StoredRevision, of: RecordOf) -> RevisionRecord {
     let mut policy = spec::policy(spec);
     // The slots are the revision's own: its host was told so.
     policy.slots = revision.host.concurrency.as_ref().map_or(policy.slots, |concurrency| concurrency.slots);
@@ -252,7 +261,7 @@ fn record(key: &FunctionKey, spec: &WasmFunctionSpec, revision: &StoredRevision,
     RevisionRecord {
         key: RevisionKey::new(&key.namespace, &revision.host.revision),
         spec: revision.host.clone(),
-        artifact_bytes: of.latest.bytes,
+        artifact_bytes: of.artifact_bytes,
         policy,
         schedule: spec.scaling.schedule.clone(),
         traffic: if of.has_traffic { Traffic::Active } else { Traffic::Inactive },
@@ -267,7 +276,8 @@ fn forget_old(stored: &mut Stored, traffic: &[TrafficStatus]) -> Vec<u32> {
         !traffic.iter().any(|target| target.revision == key.revision(revision.generation).name)
     };
     let newest = stored.revisions.last().map(|revision| revision.generation);
-    let old: Vec<u32> = stored.revisions.iter().filter(|r| idle(r) && Some(r.generation) != newest).map(|r| r.generation).collect();
+    let old: Vec<u32> =
+        stored.revisions.iter().filter(|r| idle(r) && Some(r.generation) != newest).map(|r| r.generation).collect();
     let excess = old.len().saturating_sub(stored.spec.revision_history_limit as usize);
     let gone = old[..excess].to_vec();
     stored.revisions.retain(|revision| !gone.contains(&revision.generation));

@@ -111,7 +111,11 @@ impl Fleet {
 
     /// Does what is asked until `stop`; then lets all instances drain, and kills what is left after
     /// [`INSTANCES_END_WITHIN`].
-    pub(crate) async fn run(mut self, mut actuations: mpsc::Receiver<Actuation>, stop: CancellationToken) {
+    pub(crate) async fn run(
+        mut self,
+        mut actuations: mpsc::Receiver<Actuation>,
+        stop: CancellationToken,
+    ) -> mpsc::Receiver<Actuation> {
         loop {
             let pause = self.warm_pause;
             tokio::select! {
@@ -128,6 +132,7 @@ impl Fleet {
             }
         }
         self.end_all().await;
+        actuations
     }
 
     async fn actuate(&mut self, actuation: Actuation) {
@@ -144,8 +149,7 @@ impl Fleet {
             Actuation::Start { revision, count } => {
                 for _ in 0..count {
                     if let Err(message) = self.start(Role::Of(revision.clone())).await {
-                        let failed = self.autoscaler.start_failed(&revision, "HostNotStarted", message).await;
-                        log_stopped(failed);
+                        tracing::warn!(%revision, message, "cannot start an instance");
                     }
                 }
             }
@@ -177,11 +181,14 @@ impl Fleet {
             Role::Of(revision) => Some(revision.clone()),
         };
         log_stopped(self.autoscaler.instance_expected(&*instance, &*token, revision).await);
-        let (child, pid) = match self.spawn(&instance) {
+        let folder = self.host.run.join(&instance);
+        let spawned = std::fs::create_dir(&folder).and_then(|()| self.spawn(&instance, &folder));
+        let (child, pid) = match spawned {
             Ok(started) => started,
             Err(error) => {
-                log_stopped(self.autoscaler.instance_exited(&*instance, "not started").await);
-                return Err(format!("cannot start {}: {error}", self.host.program.display()));
+                let message = format!("cannot start {}: {error}", self.host.program.display());
+                log_stopped(self.autoscaler.instance_exited(&*instance, &*message).await);
+                return Err(message);
             }
         };
         self.processes.lock().insert(instance.clone(), pid.as_raw_nonzero().get().unsigned_abs());
@@ -192,12 +199,13 @@ impl Fleet {
         Ok(())
     }
 
-    fn spawn(&self, instance: &str) -> std::io::Result<(Child, Pid)> {
+    /// `folder` is the instance's own: its socket and what it keeps while it lives.
+    fn spawn(&self, instance: &str, folder: &Path) -> std::io::Result<(Child, Pid)> {
         let host = &self.host;
         let mut command = Command::new(&host.program);
         command.args(["host", "warm", "--exit-with-parent", "--namespace", "", "--token-fd", "0"]);
         command.arg("--control").arg(format!("unix:{}", host.control.display()));
-        command.arg("--listen").arg(format!("unix:{}", socket(&host.run, instance).display()));
+        command.arg("--listen").arg(format!("unix:{}", folder.join("s").display()));
         command.arg("--seal-key").arg(&host.seal_key).args(["--instance", instance]);
         for address in &host.allow_private_outbound {
             command.args(["--allow-private-outbound", address]);
@@ -205,6 +213,7 @@ impl Fleet {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         // A guest's process inherits nothing of ours but how much to log.
         command.env_clear().envs(std::env::var_os("WISP_LOG").map(|level| ("WISP_LOG", level)));
+        command.env("TMPDIR", folder);
         let child = command.spawn()?;
         let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         Ok((child, pid.expect("a child that was not waited for has a pid")))
@@ -214,8 +223,7 @@ impl Fleet {
         let Exited { instance, cause } = exited.expect("following an instance does not panic");
         self.processes.lock().remove(&instance);
         log_stopped(self.autoscaler.instance_exited(&*instance, &*cause).await);
-        // Its own host removes it, unless it was killed.
-        let _gone = std::fs::remove_file(socket(&self.host.run, &instance));
+        self.remove_folder(&instance);
         let Some(known) = self.instances.remove(&instance) else { return };
         let role = known.role().clone();
         match role {
@@ -227,6 +235,12 @@ impl Fleet {
             Role::Of(revision) => tracing::debug!(instance, cause, %revision, "an instance ended"),
         }
         self.fill_warm().await;
+    }
+
+    fn remove_folder(&self, instance: &str) {
+        if let Err(error) = std::fs::remove_dir_all(self.host.run.join(instance)) {
+            tracing::warn!(instance, %error, "an instance's folder stays behind until the next start");
+        }
     }
 
     fn signal(&self, instance: &str, signal: Signal) {
@@ -248,6 +262,9 @@ impl Fleet {
             tracing::warn!(instances = self.exits.len(), "instances did not end in time and are killed");
         }
         self.exits.shutdown().await;
+        for instance in self.instances.keys() {
+            self.remove_folder(instance);
+        }
     }
 }
 
@@ -298,10 +315,6 @@ impl Follow {
 pub(crate) fn function_of(revision: &RevisionKey) -> FunctionKey {
     let name = revision.name.rsplit_once('-').map_or(revision.name.as_str(), |(function, _)| function);
     FunctionKey::new(&revision.namespace, name)
-}
-
-fn socket(run: &Path, instance: &str) -> PathBuf {
-    run.join(format!("{instance}.sock"))
 }
 
 fn log_stopped(result: Result<(), wisp_autoscaler::HandleError>) {

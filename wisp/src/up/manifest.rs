@@ -163,7 +163,9 @@ impl Reader {
                 (API_VERSION, "WasmFunction") => self.function(path, document),
                 ("v1", "ConfigMap") => self.config_map(path, document),
                 ("v1", "Secret") => self.secret(path, document),
-                ("v1", "List") => self.problem(path, None, "is a List; write its items as documents of their own".into()),
+                ("v1", "List") => {
+                    self.problem(path, None, "is a List; write its items as documents of their own".into())
+                }
                 (version, "WasmFunction") => {
                     let message = format!("apiVersion is {version:?}; this wisp knows {API_VERSION}");
                     self.problem(path, None, message);
@@ -173,7 +175,8 @@ impl Reader {
         }
         let nothing = before == self.manifests.functions.len() + self.manifests.problems.len();
         if nothing && others > 0 && strictness == Strictness::MustBeManifest {
-            let message = format!("holds no WasmFunction; begin it with `apiVersion: {API_VERSION}` and `kind: WasmFunction`");
+            let message =
+                format!("holds no WasmFunction; begin it with `apiVersion: {API_VERSION}` and `kind: WasmFunction`");
             self.problem(path, None, message);
         }
     }
@@ -187,7 +190,8 @@ impl Reader {
             Err(message) => return self.problem(path, Some(key), message),
         };
         if !is_dns_label(&key.namespace, 63) {
-            let message = "metadata.namespace: must be lower-case letters, digits and '-', at most 63 of them".to_owned();
+            let message =
+                "metadata.namespace: must be lower-case letters, digits and '-', at most 63 of them".to_owned();
             return self.problem(path, None, message);
         }
         let problems = validate(&key.name, &function.spec, Target::Embedded);
@@ -208,7 +212,8 @@ impl Reader {
             Ok(map) => map,
             Err(message) => return self.problem(path, None, message),
         };
-        let mut data: Data = map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes())).collect();
+        let mut data: Data =
+            map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes())).collect();
         data.extend(map.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)));
         self.manifests.sources.config_maps.insert(object_name(&map.metadata), data);
     }
@@ -282,7 +287,9 @@ mod tests {
     #[test]
     fn broken_yaml_and_other_objects_are_told_apart() {
         assert!(read_text("a: [").problems[0].message.contains("is no YAML"));
-        assert!(read_text("kind: Deployment\napiVersion: apps/v1\n").problems[0].message.contains("holds no WasmFunction"));
+        assert!(
+            read_text("kind: Deployment\napiVersion: apps/v1\n").problems[0].message.contains("holds no WasmFunction")
+        );
         let wrong = HELLO.replace("v1alpha1", "v9");
         assert!(read_text(&wrong).problems[0].message.contains("this wisp knows wisp.dev/v1alpha1"));
     }

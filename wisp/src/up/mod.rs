@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use wisp_activator::{Activator, Index};
 use wisp_autoscaler::{Actuation, Autoscaler, Handle};
 use wisp_chassis::admin::Admin;
-use wisp_chassis::control::{self, Incoming};
+use wisp_chassis::control;
 use wisp_host::compile::Compiler;
 use wisp_host::store::ArtifactStore;
 
@@ -65,8 +65,8 @@ pub(crate) fn run(args: UpArgs, admin: SocketAddr) -> anyhow::Result<ExitCode> {
 struct Up {
     /// Takes requests.
     activator: Part,
-    /// Runs instances.
-    fleet: Part,
+    /// Runs instances. Gives back where it is asked to, which stays open until nobody asks any more.
+    fleet: Part<mpsc::Receiver<Actuation>>,
     /// Decides.
     autoscaler: Part,
     /// The hosts' streams.
@@ -79,8 +79,8 @@ struct Up {
 }
 
 /// A task with its way to stop.
-struct Part {
-    task: JoinHandle<()>,
+struct Part<T = ()> {
+    task: JoinHandle<T>,
     stop: CancellationToken,
 }
 
@@ -92,7 +92,7 @@ struct Signals {
 impl Up {
     async fn build(args: &UpArgs, admin: SocketAddr) -> anyhow::Result<Self> {
         let state = Arc::new(StateFolder::open(&args.state)?);
-        let run = state.fresh_run_folder().context("the folder of sockets cannot be emptied")?;
+        let run = state.fresh_run_folder()?;
         let store = ArtifactStore::open(&state.artifacts(), Compiler::current_program(["host", "compile"])?)?;
         let host = HostProgram {
             program: std::env::current_exe().context("cannot find this program's own file")?,
@@ -117,7 +117,7 @@ impl Up {
         let fleet = Part { task: tokio::spawn(fleet.run(to_fleet, stop.clone())), stop };
 
         let (listen, index) = (activator.local_addr(), activator.index());
-        let activator = start_activator(activator, &handle).await?;
+        let activator = start_activator(activator, &handle);
         let deployer = Arc::new(Deployer {
             components: Components::new(Arc::clone(&state), store),
             state,
@@ -181,17 +181,17 @@ impl Up {
         }
         self.activator.end("the activator").await;
         // Before the autoscaler, which instances ask whether they may go.
-        self.fleet.end("the fleet").await;
+        let _open = self.fleet.end("the fleet").await;
         self.autoscaler.end("the autoscaler").await;
         self.control.end("the control server").await;
         self.admin.end("the admin port").await;
     }
 }
 
-impl Part {
-    async fn end(self, name: &str) {
+impl<T> Part<T> {
+    async fn end(self, name: &str) -> Option<T> {
         self.stop.cancel();
-        ended(name, self.task).await;
+        ended(name, self.task).await
     }
 }
 
@@ -228,11 +228,10 @@ fn start_control(host: &HostProgram, handle: &Handle) -> Part {
     Part { task, stop }
 }
 
-async fn start_activator(activator: Activator, handle: &Handle) -> anyhow::Result<Part> {
-    let (link, peer) = control::pair();
-    handle.incoming().send(Incoming::Activator(peer)).await.context("the autoscaler ended at once")?;
+fn start_activator(activator: Activator, handle: &Handle) -> Part {
     let stop = CancellationToken::new();
-    Ok(Part { task: tokio::spawn(activator.run(link, stop.clone())), stop })
+    let link = control::local_demand_link(handle.incoming());
+    Part { task: tokio::spawn(activator.run(link, stop.clone())), stop }
 }
 
 fn start_admin(listener: TcpListener, port: AdminPort, stop: CancellationToken) -> Part {
@@ -261,8 +260,6 @@ fn port_suffix(listen: SocketAddr) -> String {
     }
 }
 
-async fn ended(name: &str, task: JoinHandle<()>) {
-    if let Err(error) = task.await {
-        tracing::error!(%error, "{name} ended by itself");
-    }
+async fn ended<T>(name: &str, task: JoinHandle<T>) -> Option<T> {
+    task.await.inspect_err(|error| tracing::error!(%error, "{name} ended by itself")).ok()
 }

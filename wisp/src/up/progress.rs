@@ -20,7 +20,8 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Waits for `work` and shows meanwhile how many functions are ready.
 pub(super) async fn show<T>(work: impl Future<Output = T>, board: &Board) -> T {
-    let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let target =
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(None, target);
     bar.set_style(ProgressStyle::with_template("{spinner} {msg}").expect("the template is right"));
     let mut work = std::pin::pin!(work);
@@ -50,7 +51,9 @@ pub(super) fn banner(board: &Board, domain: &str, listen: SocketAddr, admin: Soc
         let url = format!("http://{}.{}.{domain}{suffix}", key.name, key.namespace);
         match entry.condition.ready {
             Ready::True => lines.push(format!("  {:width$}  {url}", key.name)),
-            _ => lines.push(format!("  {:width$}  {:?}: {}", key.name, entry.condition.reason, entry.condition.message)),
+            _ => {
+                lines.push(format!("  {:width$}  {:?}: {}", key.name, entry.condition.reason, entry.condition.message))
+            }
         }
     }
     if all.len() > LISTED_MAX {

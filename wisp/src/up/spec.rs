@@ -25,7 +25,9 @@ const QUEUE_BYTES_MAX: u64 = 64 << 20;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum SourceError {
     /// An object that is not there.
-    #[error("{field} names {kind} {name:?} in namespace {namespace:?}, which is in none of the given files; add it as a document")]
+    #[error(
+        "{field} names {kind} {name:?} in namespace {namespace:?}, which is in none of the given files; add it as a document"
+    )]
     NoObject { field: String, kind: &'static str, namespace: String, name: String },
     /// A key that is not there.
     #[error("{field} names key {key:?} of {kind} {name:?}, which has no such key")]
@@ -112,7 +114,9 @@ pub(crate) fn volume_files(
     for (index, volume) in spec.volumes.iter().enumerate() {
         let field = format!("spec.volumes[{index}]");
         let files = if let Some(source) = &volume.config_map {
-            sources.config_map(&key.namespace, &source.name).ok_or_else(|| missing(&field, "ConfigMap", key, &source.name))?
+            sources
+                .config_map(&key.namespace, &source.name)
+                .ok_or_else(|| missing(&field, "ConfigMap", key, &source.name))?
         } else if let Some(source) = &volume.secret {
             let name = &source.secret_name;
             sources.secret(&key.namespace, name).ok_or_else(|| missing(&field, "Secret", key, name))?
@@ -167,7 +171,12 @@ pub(crate) fn traffic(
 }
 
 /// The function as an activator sees it.
-pub(crate) fn route(key: &FunctionKey, spec: &WasmFunctionSpec, traffic: &[TrafficStatus], place: &Place) -> FunctionRoute {
+pub(crate) fn route(
+    key: &FunctionKey,
+    spec: &WasmFunctionSpec,
+    traffic: &[TrafficStatus],
+    place: &Place,
+) -> FunctionRoute {
     let path = &spec.ingress.path;
     let claim = |host: String, tag: Option<&String>| HostClaim { host, path: path.clone(), tag: tag.cloned() };
     let mut claims = vec![claim(place.host(key, None), None)];

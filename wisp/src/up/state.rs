@@ -13,6 +13,9 @@ use wisp_api::wire::HostSpec;
 
 use super::spec::VolumeFiles;
 
+/// A socket's path has at most 107 bytes, and an instance's adds up to 30.
+const RUN_PATH_BYTES_MAX: usize = 77;
+
 /// A function as it is kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -52,9 +55,8 @@ impl StateFolder {
     /// # Errors
     /// When it cannot be made or written, or another `wisp up` holds it.
     pub(crate) fn open(folder: &Path) -> anyhow::Result<Self> {
-        let named = |error: io::Error| {
-            anyhow::anyhow!("state folder {}: {error}; give another with --state", folder.display())
-        };
+        let named =
+            |error: io::Error| anyhow::anyhow!("state folder {}: {error}; give another with --state", folder.display());
         for sub in ["functions", "components", "volumes", "run"] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join(sub)).map_err(named)?;
         }
@@ -79,12 +81,18 @@ impl StateFolder {
     /// Folder of sockets. Emptied: no instance outlives the program that started it.
     ///
     /// # Errors
-    /// When it cannot be emptied.
-    pub(crate) fn fresh_run_folder(&self) -> io::Result<PathBuf> {
+    /// When it cannot be emptied, or its path is too long for sockets in it.
+    pub(crate) fn fresh_run_folder(&self) -> anyhow::Result<PathBuf> {
         let folder = self.folder.join("run");
-        for entry in fs::read_dir(&folder)? {
-            fs::remove_file(entry?.path())?;
-        }
+        let length = folder.as_os_str().len();
+        anyhow::ensure!(
+            length <= RUN_PATH_BYTES_MAX,
+            "the path of the state folder {} is {} bytes too long for sockets in it; give a shorter one with --state",
+            self.folder.display(),
+            length - RUN_PATH_BYTES_MAX
+        );
+        ignore_missing(fs::remove_dir_all(&folder))?;
+        fs::DirBuilder::new().mode(0o700).create(&folder)?;
         Ok(folder)
     }
 
@@ -147,7 +155,12 @@ impl StateFolder {
     ///
     /// # Errors
     /// When the disk fails, or a key is no file name.
-    pub(crate) fn put_volumes(&self, key: &FunctionKey, fingerprint: &str, volumes: &[VolumeFiles]) -> io::Result<PathBuf> {
+    pub(crate) fn put_volumes(
+        &self,
+        key: &FunctionKey,
+        fingerprint: &str,
+        volumes: &[VolumeFiles],
+    ) -> io::Result<PathBuf> {
         let folder = self.volumes_of(key).join(fingerprint);
         for volume in volumes {
             let inside = folder.join(&volume.name);

@@ -60,7 +60,8 @@ impl Watch {
     /// is ready or has said why not.
     pub(crate) async fn begin(&mut self) -> anyhow::Result<()> {
         let stored = self.deployer.state.load().context("cannot read the stored functions")?;
-        let (covered, elsewhere): (Vec<_>, Vec<_>) = stored.into_iter().partition(|function| self.covers(&function.origin));
+        let (covered, elsewhere): (Vec<_>, Vec<_>) =
+            stored.into_iter().partition(|function| self.covers(&function.origin));
         for function in elsewhere {
             let deployer = Arc::clone(&self.deployer);
             self.deploying.spawn(async move { deployer.restore(function).await });
@@ -120,7 +121,8 @@ impl Watch {
         let board = &self.deployer.board;
         let running = board.keys().into_iter();
         let running = running.filter(|key| board.get(key).is_some_and(|entry| self.covers(&entry.origin)));
-        let gone: BTreeSet<FunctionKey> = earlier.into_iter().chain(running).filter(|key| !wanted.contains(key)).collect();
+        let gone: BTreeSet<FunctionKey> =
+            earlier.into_iter().chain(running).filter(|key| !wanted.contains(key)).collect();
         for key in gone {
             self.deployer.delete(&key).await;
         }
@@ -130,7 +132,8 @@ impl Watch {
     fn watch_component(&mut self, manifest: &manifest::Manifest) {
         let Some(path) = &manifest.spec.component.path else { return };
         let folder = parent(&parent(&manifest.origin).join(path));
-        if self.watched.contains(&folder) || self.paths.iter().any(|given| given.is_dir() && folder.starts_with(given)) {
+        if self.watched.contains(&folder) || self.paths.iter().any(|given| given.is_dir() && folder.starts_with(given))
+        {
             return;
         }
         // A folder that is not there yet is made by the build, and the function says what is missing until then.
