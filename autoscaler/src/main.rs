@@ -1,5 +1,7 @@
 //! `wisp-autoscaler`: the autoscaler as a process of its own. Activators and hosts connect to it over TLS.
 
+#![forbid(unsafe_code)]
+
 use anyhow::Context;
 use clap::Parser;
 use prometheus_client::registry::Registry;

@@ -1,5 +1,7 @@
 //! A host as a program of its own.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use clap::Parser;
