@@ -39,6 +39,8 @@ pub(crate) struct Timing {
 
 /// Set by a host on an answer by which it says that it did not begin the request.
 pub(crate) const REFUSED: HeaderName = HeaderName::from_static(wisp_api::names::HEADER_REFUSED);
+/// Its value when all of the instance's slots are taken.
+pub(crate) const REFUSED_SLOTS: &str = "slots";
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::uri::{Scheme, Uri};
 use http::{HeaderValue, Method, Request, Response, Version, header};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::admission::{Ask, Bounds, EndpointId, Turn};
 use crate::answer::{AnswerBody, Deadlines, Exchange};
@@ -25,6 +25,10 @@ use crate::upload::{AHEAD_BYTES_MAX, Progress, ReadAhead, Upload};
 
 /// Instances that one request may be offered to. More dead ones than this in a row are no bad luck.
 const ATTEMPTS_MAX: usize = 16;
+/// When all instances say that their slots are taken though slots were counted as free: how long the end of a request
+/// that was cut off may be on its way. Then twice as long, and so on.
+const FULL_PAUSE_FIRST: Duration = Duration::from_millis(2);
+const FULL_PAUSE_MAX: Duration = Duration::from_millis(100);
 /// What a waiting request holds besides its head: its task, and the connection's buffer.
 const WAITING_BASE_BYTES: u64 = 2 * 1024;
 /// What hyper may have read of a body that nobody asked for; an HTTP/2 client may send a window.
@@ -48,6 +52,9 @@ struct Passage<'a> {
     hit: Hit,
     deadline: Instant,
     tried: Vec<EndpointId>,
+    /// Of these, those that had no slot, and may have one again.
+    full: Vec<EndpointId>,
+    full_pause: Duration,
     turn: Option<Turn>,
     timing: Timing,
 }
@@ -65,6 +72,8 @@ enum Again {
     Anywhere,
     /// To another instance: this one has refused it.
     Elsewhere,
+    /// To another instance, or a little later to the same: its slots were taken.
+    WhenFree,
 }
 
 impl Proxy {
@@ -104,6 +113,8 @@ impl Proxy {
             head,
             hit,
             tried: Vec::new(),
+            full: Vec::new(),
+            full_pause: FULL_PAUSE_FIRST,
             turn: None,
             timing: Timing::default(),
         };
@@ -140,18 +151,21 @@ impl Proxy {
 
     /// A slot, at once or after waiting for it.
     async fn slot(&self, passage: &mut Passage<'_>) -> Result<Permit, Refusal> {
-        let revision = &passage.hit.revision;
+        let revision = Arc::clone(&passage.hit.revision);
         if passage.turn.is_none()
             && let Some(permit) = revision.try_admit()
         {
             return Ok(permit);
         }
         let bounds = Bounds { requests: passage.hit.limits.queue_requests, bytes: passage.hit.limits.queue_bytes };
-        let mut waiting = match revision.admit(passage.ask(), bounds) {
-            Ok(Admitted::Now(permit)) => return Ok(permit),
-            Ok(Admitted::Later(waiting)) => waiting,
-            Err(NoPlace::Full(full)) => return Err(Refusal::QueueFull(full)),
-            Err(NoPlace::Exhausted) => return Err(Refusal::Unreachable),
+        let mut waiting = loop {
+            match revision.admit(passage.ask(), bounds) {
+                Ok(Admitted::Now(permit)) => return Ok(permit),
+                Ok(Admitted::Later(waiting)) => break waiting,
+                Err(NoPlace::Full(full)) => return Err(Refusal::QueueFull(full)),
+                Err(NoPlace::Exhausted) if passage.full.is_empty() => return Err(Refusal::Unreachable),
+                Err(NoPlace::Exhausted) => passage.pause_while_full().await?,
+            }
         };
         let (began, capacity) = (Instant::now(), waiting.capacity);
         let wait = std::future::poll_fn(|cx| {
@@ -193,7 +207,8 @@ impl Passage<'_> {
             Ok((response, _))
                 if response.headers().contains_key(headers::REFUSED) && progress == Progress::Untouched =>
             {
-                return Ok(Next::Retry(Again::Elsewhere));
+                let is_full = response.headers()[headers::REFUSED] == headers::REFUSED_SLOTS;
+                return Ok(Next::Retry(if is_full { Again::WhenFree } else { Again::Elsewhere }));
             }
             Ok(answered) => return Ok(Next::Answer(answered)),
             Err(failure) => failure,
@@ -216,9 +231,25 @@ impl Passage<'_> {
     /// Keeps its place in line for the next attempt.
     fn come_back(&mut self, permit: &Permit, again: Again) {
         self.turn = Some(permit.turn());
-        if again == Again::Elsewhere {
+        if again != Again::Anywhere {
             self.tried.push(permit.id());
         }
+        if again == Again::WhenFree {
+            self.full.push(permit.id());
+        }
+    }
+
+    /// A client that left, or a deadline, frees a slot here before the instance knows.
+    async fn pause_while_full(&mut self) -> Result<(), Refusal> {
+        let end = Instant::now() + self.full_pause;
+        sleep_until(end.min(self.deadline)).await;
+        if end >= self.deadline {
+            return Err(self.timeout_waiting());
+        }
+        self.full_pause = (self.full_pause * 2).min(FULL_PAUSE_MAX);
+        let full = std::mem::take(&mut self.full);
+        self.tried.retain(|id| !full.contains(id));
+        Ok(())
     }
 
     fn ask(&self) -> Ask {

@@ -82,6 +82,26 @@ async fn a_refusal_by_the_host_goes_to_another_instance() {
 }
 
 #[tokio::test]
+async fn an_instance_whose_slot_is_not_free_yet_is_asked_again() {
+    let mut rig = Rig::start().await;
+    rig.deploy(function("hello"));
+    // A client left: its slot is free here, and the instance has not noticed yet.
+    let refusals = Arc::new(AtomicU64::new(3));
+    let instance = Instance::tcp("one", move |_| {
+        let is_taken = refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        async move {
+            let taken =
+                || Response::builder().status(503).header("x-wisp-refused", "slots").body(full("taken")).unwrap();
+            if is_taken { taken() } else { Response::new(full("free")) }
+        }
+    });
+    let instance = instance.await;
+    rig.autoscaler.endpoints(HELLO, &[instance.endpoint(1)]).await;
+    assert_eq!(rig.client().await.get("hello.test", "/").await.body, "free");
+    assert_eq!(instance.requests(), 4);
+}
+
+#[tokio::test]
 async fn a_request_that_was_sent_is_not_sent_again() {
     let mut rig = Rig::start().await;
     rig.deploy(function("hello"));
