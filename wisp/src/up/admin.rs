@@ -14,7 +14,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use wisp_activator::{Index, RevisionSnapshot};
 use wisp_api::key::{FunctionKey, RevisionKey};
-use wisp_autoscaler::{Handle, RevisionView, Snapshot};
+use wisp_autoscaler::{Handle, InstanceView, RevisionView, Snapshot};
 use wisp_chassis::admin::{self, Admin, Body};
 
 use super::board::{Board, Entry};
@@ -105,35 +105,16 @@ impl AdminPort {
             Ok(numbers) => numbers,
             Err(response) => return response,
         };
-        let Some(spec) = entry.spec.clone() else {
-            let spec = serde_json::Value::Null;
-            let function = self.function(key, &entry, &numbers);
-            let events: Vec<view::Event> = entry.events.into_iter().collect();
-            return admin::json(&serde_json::json!({
-                "function": function, "origin": entry.origin, "spec": spec, "revisions": [], "instances": [], "events": events,
-            }));
-        };
         let names: Vec<String> = entry.revisions.iter().map(|note| full(key, &note.name)).collect();
-        let instances = numbers.autoscaler.instances.iter();
-        let instances =
-            instances.filter(|instance| instance.revision.as_ref().is_some_and(|name| names.contains(name)));
-        let instances = instances.map(|instance| view::Instance {
-            name: instance.instance.clone(),
-            pid: self.processes.pid(&instance.instance),
-            revision: instance
-                .revision
-                .as_deref()
-                .and_then(|name| name.split_once('/'))
-                .map_or("", |(_, name)| name)
-                .to_owned(),
-            state: word(&instance.state),
-            in_flight: instance.in_flight,
-            age_millis: u64::try_from(instance.age.as_millis()).unwrap_or(u64::MAX),
-        });
+        let of_function =
+            |instance: &&InstanceView| instance.revision.as_ref().is_some_and(|name| names.contains(name));
+        let instances = numbers.autoscaler.instances.iter().filter(of_function);
+        let instances = instances.map(|instance| self.instance(instance));
         admin::json(&view::Detail {
             function: self.function(key, &entry, &numbers),
             origin: entry.origin.display().to_string(),
-            spec: Some((*spec).clone()),
+            // Rarely asked for, and large: not kept in memory.
+            spec: self.deployer.state.get(key).map(|stored| stored.spec),
             revisions: entry.revisions.iter().rev().map(|note| numbers.revision(key, note, &entry)).collect(),
             instances: instances.collect(),
             events: entry.events.into_iter().collect(),
@@ -200,6 +181,18 @@ impl AdminPort {
         // The comment makes the browser see an open stream at once.
         let begin = stream::iter([Bytes::from_static(b": events\n\n")]);
         streamed("text/event-stream", begin.chain(events).take_until(self.shutdown.clone().cancelled_owned()))
+    }
+
+    fn instance(&self, instance: &InstanceView) -> view::Instance {
+        let revision = instance.revision.as_deref().and_then(|name| name.split_once('/'));
+        view::Instance {
+            name: instance.instance.clone(),
+            pid: self.processes.pid(&instance.instance),
+            revision: revision.map(|(_, name)| name.to_owned()).unwrap_or_default(),
+            state: word(&instance.state),
+            in_flight: instance.in_flight,
+            age_millis: u64::try_from(instance.age.as_millis()).unwrap_or(u64::MAX),
+        }
     }
 
     async fn numbers(&self) -> Result<Numbers, Response<Body>> {

@@ -2,10 +2,8 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use dashmap::DashMap;
-use wisp_api::function::WasmFunctionSpec;
 use wisp_api::key::FunctionKey;
 use wisp_api::status::{Reason, TrafficStatus};
 
@@ -26,7 +24,6 @@ pub(crate) struct Board {
 pub(crate) struct Entry {
     pub(crate) created_unix_seconds: u64,
     pub(crate) origin: PathBuf,
-    pub(crate) spec: Option<Arc<WasmFunctionSpec>>,
     /// Oldest first.
     pub(crate) revisions: Vec<RevisionNote>,
     pub(crate) traffic: Vec<TrafficStatus>,
@@ -89,7 +86,11 @@ impl Board {
     pub(crate) fn set_condition(&self, key: &FunctionKey, condition: Condition) {
         self.change(key, |entry| {
             if entry.condition != condition {
-                entry.event(format!("{:?}", condition.reason), condition.message.clone());
+                // Thousands that become ready as they should are no news.
+                let is_news = condition.ready == Ready::False || entry.condition.ready == Ready::False;
+                if is_news {
+                    entry.event(format!("{:?}", condition.reason), condition.message.clone());
+                }
                 entry.condition = condition;
             }
         });
@@ -105,7 +106,6 @@ impl Entry {
         Self {
             created_unix_seconds: clock::unix_seconds(),
             origin: PathBuf::new(),
-            spec: None,
             revisions: Vec::new(),
             traffic: Vec::new(),
             condition: Condition::progressing("has just been found"),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use wisp_api::function::Component;
 use wisp_api::status::Reason;
 use wisp_api::wire::Artifact;
@@ -45,12 +45,21 @@ pub(crate) struct Components {
     compilers: Semaphore,
     /// Files that were compiled before and have not been touched since: many functions may share one.
     known: Mutex<HashMap<(PathBuf, FileStamp), Compiled>>,
+    /// Components from the state folder that were compiled before, by digest.
+    kept: Mutex<HashMap<String, Compiled>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct FileStamp {
     modified: SystemTime,
     bytes: u64,
+}
+
+impl Compiled {
+    /// The store drops what was not used for long.
+    fn is_there(&self) -> bool {
+        Path::new(&self.artifact.path).exists()
+    }
 }
 
 impl Refusal {
@@ -61,7 +70,7 @@ impl Refusal {
 
 impl Components {
     pub(crate) fn new(state: Arc<StateFolder>, store: ArtifactStore) -> Self {
-        Self { state, store, compilers: Semaphore::new(COMPILERS_MAX), known: Mutex::default() }
+        Self { state, store, compilers: Semaphore::new(COMPILERS_MAX), known: Mutex::default(), kept: Mutex::default() }
     }
 
     /// The compiled code of `component`; paths are relative to `folder`.
@@ -78,13 +87,19 @@ impl Components {
 
     /// The compiled code of a component that was kept earlier.
     pub(crate) async fn compile_kept(&self, digest: &str) -> Result<Compiled, Refusal> {
+        if let Some(compiled) = self.lock_kept().get(digest).filter(|compiled| compiled.is_there()) {
+            return Ok(compiled.clone());
+        }
+        let _turn = self.turn().await;
         let bytes = self.state.component(digest).map_err(|error| {
             Refusal::new(
                 Reason::ImageNotFound,
                 format!("component {digest} is no longer kept: {error}; deploy it again"),
             )
         })?;
-        self.compile_bytes(&bytes).await
+        let compiled = self.compile_bytes(&bytes).await?;
+        self.lock_kept().insert(digest.to_owned(), compiled.clone());
+        Ok(compiled)
     }
 
     async fn compile_file(&self, file: &Path, sha256: Option<&str>) -> Result<Compiled, Refusal> {
@@ -96,9 +111,13 @@ impl Components {
         check_size(metadata.len())?;
         let stamp = FileStamp { modified: metadata.modified().map_err(unreadable)?, bytes: metadata.len() };
         let known = (file.to_owned(), stamp);
-        if let Some(compiled) = self.lock().get(&known).filter(|compiled| Path::new(&compiled.artifact.path).exists()) {
-            check_digest(sha256, &compiled.artifact.digest)?;
-            return Ok(compiled.clone());
+        if let Some(compiled) = self.known(&known) {
+            return check_digest(sha256, &compiled.artifact.digest).map(|()| compiled);
+        }
+        // Components in memory are bounded with the compilers, and whoever waited may find the work done.
+        let _turn = self.turn().await;
+        if let Some(compiled) = self.known(&known) {
+            return check_digest(sha256, &compiled.artifact.digest).map(|()| compiled);
         }
         let bytes = tokio::fs::read(file).await.map_err(unreadable)?;
         check_digest(sha256, &digest(&bytes))?;
@@ -112,6 +131,7 @@ impl Components {
     }
 
     async fn compile_download(&self, url: &str, sha256: &str) -> Result<Compiled, Refusal> {
+        let _turn = self.turn().await;
         if let Ok(bytes) = self.state.component(sha256) {
             return self.compile_bytes(&bytes).await;
         }
@@ -125,13 +145,25 @@ impl Components {
     }
 
     async fn compile_bytes(&self, bytes: &[u8]) -> Result<Compiled, Refusal> {
-        let _turn = self.compilers.acquire().await.expect("the semaphore is never closed");
         let artifact = self.store.ensure(bytes).await.map_err(|error| refusal(&error))?;
         let failed = |error: std::io::Error| Refusal::new(Reason::CompileFailed, format!("compiled code: {error}"));
         self.state.put_component(&artifact.digest, bytes).map_err(failed)?;
         let size = tokio::fs::metadata(&artifact.path).await.map_err(failed)?.len();
         let wire = Artifact { digest: artifact.digest, path: artifact.path.display().to_string() };
         Ok(Compiled { artifact: wire, bytes: size })
+    }
+
+    async fn turn(&self) -> SemaphorePermit<'_> {
+        self.compilers.acquire().await.expect("the semaphore is never closed")
+    }
+
+    /// What is known of a file, if its compiled code is still there.
+    fn known(&self, file: &(PathBuf, FileStamp)) -> Option<Compiled> {
+        self.lock().get(file).filter(|compiled| compiled.is_there()).cloned()
+    }
+
+    fn lock_kept(&self) -> std::sync::MutexGuard<'_, HashMap<String, Compiled>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(PathBuf, FileStamp), Compiled>> {

@@ -213,7 +213,6 @@ impl Deployer {
             }
             entry.created_unix_seconds = stored.created_unix_seconds;
             entry.origin = stored.origin;
-            entry.spec = Some(Arc::new(stored.spec));
             entry.revisions = revisions;
             entry.traffic = traffic;
         });

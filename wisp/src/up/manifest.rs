@@ -18,6 +18,8 @@ const DEPTH_MAX: usize = 8;
 const FILES_MAX: usize = 50_000;
 /// A manifest of 10,000 functions has 3 MiB.
 const FILE_BYTES_MAX: u64 = 64 << 20;
+/// In one file; generated ones have thousands.
+const DOCUMENTS_MAX: usize = 100_000;
 /// Folders of other tools, which hold YAML by the thousand.
 const SKIPPED_FOLDERS: [&str; 3] = ["node_modules", "target", "build"];
 
@@ -149,15 +151,17 @@ impl Reader {
             Ok(text) => text,
             Err(message) => return self.problem(path, None, message),
         };
-        let documents: Vec<serde_json::Value> = match serde_saphyr::from_multiple(&text) {
-            Ok(documents) => documents,
-            // Other tools' templates are no YAML; only a file that says it is ours is worth a complaint.
-            Err(_) if strictness == Strictness::MayBeAnything && !text.contains(API_VERSION) => return,
-            Err(error) => return self.problem(path, None, format!("is no YAML: {error}")),
-        };
         let before = self.manifests.functions.len() + self.manifests.problems.len();
         let mut others = 0;
-        for document in documents.into_iter().filter(|document| !document.is_null()) {
+        // One after the other: thousands at once would take much memory for a moment.
+        let mut bytes = text.as_bytes();
+        for document in serde_saphyr::read_with_options::<_, serde_json::Value>(&mut bytes, yaml_options()) {
+            let document = match document {
+                Ok(document) => document,
+                // Other tools' templates are no YAML; only a file that says it is ours is worth a complaint.
+                Err(_) if strictness == Strictness::MayBeAnything && !text.contains(API_VERSION) => return,
+                Err(error) => return self.problem(path, None, format!("is no YAML: {error}")),
+            };
             let field = |name: &str| document.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
             match (field("apiVersion").as_str(), field("kind").as_str()) {
                 (API_VERSION, "WasmFunction") => self.function(path, document),
@@ -231,6 +235,17 @@ impl Reader {
 
     fn problem(&mut self, file: &Path, function: Option<FunctionKey>, message: String) {
         self.manifests.problems.push(FileProblem { file: file.to_owned(), function, message });
+    }
+}
+
+/// The parser's bounds are for small files; ours is the size of the file.
+fn yaml_options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_documents: DOCUMENTS_MAX,
+            max_nodes: DOCUMENTS_MAX * 100,
+            max_events: DOCUMENTS_MAX * 200,
+        },
     }
 }
 
@@ -316,6 +331,13 @@ mod tests {
         std::fs::write(folder.path().join("ci.yml"), "jobs: {}\n").unwrap();
         let manifests = read_all(&[folder.path().to_owned()]);
         assert_eq!((manifests.functions.len(), manifests.problems.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_generated_file_may_hold_thousands() {
+        let text: String = (0..3000).map(|i| format!("{}---\n", HELLO.replace("hello}", &format!("h{i}}}")))).collect();
+        let manifests = read_text(&text);
+        assert_eq!((manifests.functions.len(), manifests.problems.len()), (3000, 0));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use wisp_api::key::FunctionKey;
@@ -20,6 +20,9 @@ const QUIET: Duration = Duration::from_millis(100);
 /// While it is never quiet, how long before files are read all the same.
 const QUIET_MAX: Duration = Duration::from_secs(2);
 
+/// Functions that are worked on at once. Most of the work is waiting for a compiler, which has a bound of its own.
+const DEPLOYED_AT_ONCE: usize = 64;
+
 /// The manifests that `wisp up` was given.
 pub(crate) struct Watch {
     paths: Vec<PathBuf>,
@@ -29,6 +32,8 @@ pub(crate) struct Watch {
     watcher: RecommendedWatcher,
     watched: BTreeSet<PathBuf>,
     deploying: JoinSet<()>,
+    /// Functions that may be worked on at once.
+    places: Arc<Semaphore>,
 }
 
 impl Watch {
@@ -45,7 +50,9 @@ impl Watch {
                 let _one_waits_already = sender.try_send(());
             }
         })?;
-        let mut watch = Self { paths, deployer, changes, watcher, watched: BTreeSet::new(), deploying: JoinSet::new() };
+        let places = Arc::new(Semaphore::new(DEPLOYED_AT_ONCE));
+        let (watched, deploying) = (BTreeSet::new(), JoinSet::new());
+        let mut watch = Self { paths, deployer, changes, watcher, watched, deploying, places };
         for path in watch.paths.clone() {
             // An editor replaces a file by another of its name: only the folder notices.
             let folder = if path.is_dir() { path.clone() } else { parent(&path) };
@@ -64,7 +71,11 @@ impl Watch {
             stored.into_iter().partition(|function| self.covers(&function.origin));
         for function in elsewhere {
             let deployer = Arc::clone(&self.deployer);
-            self.deploying.spawn(async move { deployer.restore(function).await });
+            let place = self.place().await;
+            self.deploying.spawn(async move {
+                deployer.restore(function).await;
+                drop(place);
+            });
         }
         self.read_and_deploy(covered.into_iter().map(|function| function.key).collect()).await;
         while self.deploying.join_next().await.is_some() {}
@@ -83,6 +94,13 @@ impl Watch {
                 Some(_) = self.deploying.join_next() => {}
             }
         }
+    }
+
+    /// Waits until another function may be worked on.
+    async fn place(&mut self) -> OwnedSemaphorePermit {
+        // What is done already makes room.
+        while self.deploying.try_join_next().is_some() {}
+        Arc::clone(&self.places).acquire_owned().await.expect("the semaphore is never closed")
     }
 
     async fn wait_until_quiet(&mut self) {
@@ -112,7 +130,11 @@ impl Watch {
         for manifest in functions {
             self.watch_component(&manifest);
             let (deployer, sources) = (Arc::clone(&self.deployer), Arc::clone(&sources));
-            self.deploying.spawn(async move { deployer.deploy(&manifest, &sources).await });
+            let place = self.place().await;
+            self.deploying.spawn(async move {
+                deployer.deploy(&manifest, &sources).await;
+                drop(place);
+            });
         }
     }
 
