@@ -13,14 +13,16 @@ use wasmtime_wasi_config::WasiConfig;
 use crate::context::Guest;
 use crate::inspect::World;
 
-/// Room for wasm instances that a pool reserves. Address space only; a store's limiter enforces the spec's limits, since
-/// a warm host makes its pool before it knows a spec.
-pub const POOL_SLOTS: u32 = 1024;
+/// Wasm instances that a warm host's pool has room for: a warm host makes its pool before it knows a spec, and 100 slots
+/// are the default. Linear memory is only reserved, but each stack's guard page costs a system call at the start.
+pub const WARM_POOL_SLOTS: u32 = 128;
+/// The most slots that a revision can have; memory for that many reserves 6 TiB of the 128 TiB of address space.
+pub const POOL_SLOTS_MAX: u32 = 1024;
 /// Core instances, tables and memories that one component may have: adapters and shims make several per component.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 64;
 const TABLES_PER_COMPONENT: u32 = 32;
 const MEMORIES_PER_COMPONENT: u32 = 4;
-/// Room in the pool, in multiples of [`POOL_SLOTS`]; most components have about four core instances and three tables.
+/// Room in the pool per slot; most components have about four core instances and three tables.
 const CORE_INSTANCES_PER_SLOT: u32 = 6;
 const TABLES_PER_SLOT: u32 = 4;
 /// Dirty pages up to this are cleared in place and stay mapped; above it they are given back to the system.
@@ -38,7 +40,10 @@ pub enum Role {
     /// Makes native code; runs nothing.
     Compile,
     /// Runs sealed code; cannot compile, so that nothing compiles while a request waits.
-    Run,
+    Run {
+        /// Wasm instances at once.
+        slots: u32,
+    },
 }
 
 /// An engine and what its guests may link to.
@@ -50,8 +55,8 @@ pub struct Runtime {
 }
 
 /// The runtimes of this process, each made when first needed.
-#[derive(Default)]
 pub struct Runtimes {
+    slots: u32,
     p2: OnceLock<Runtime>,
     p3: OnceLock<Runtime>,
 }
@@ -79,22 +84,21 @@ pub fn engine_config(world: World, role: Role) -> Config {
     match role {
         // The compiler's process has a limit on address space; it allocates no instances.
         Role::Compile => config.parallel_compilation(true),
-        Role::Run => config
-            .enable_compiler(false)
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool()))
-            // Slots are reused, so unmapped memory is rare and huge guards cost nothing.
-            .parallel_compilation(false),
+        Role::Run { slots } => {
+            config.enable_compiler(false).allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)))
+        }
     };
     config
 }
 
-fn pool() -> PoolingAllocationConfig {
+/// A store's limiter enforces what a spec allows; the pool only has to have room for it.
+fn pool(slots: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(POOL_SLOTS)
-        .total_stacks(POOL_SLOTS)
-        .total_memories(POOL_SLOTS)
-        .total_core_instances(POOL_SLOTS * CORE_INSTANCES_PER_SLOT)
-        .total_tables(POOL_SLOTS * TABLES_PER_SLOT)
+    pool.total_component_instances(slots)
+        .total_stacks(slots)
+        .total_memories(slots)
+        .total_core_instances(slots * CORE_INSTANCES_PER_SLOT)
+        .total_tables(slots * TABLES_PER_SLOT)
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
         .max_tables_per_component(TABLES_PER_COMPONENT)
         .max_memories_per_component(MEMORIES_PER_COMPONENT)
@@ -145,6 +149,18 @@ impl std::hash::Hasher for DigestHasher {
 }
 
 impl Runtimes {
+    /// Runtimes with room for `slots` wasm instances at once.
+    #[must_use]
+    pub fn new(slots: u32) -> Self {
+        Self { slots: slots.clamp(1, POOL_SLOTS_MAX), p2: OnceLock::new(), p3: OnceLock::new() }
+    }
+
+    /// Wasm instances that there is room for.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        self.slots
+    }
+
     /// The runtime for `world`, made now if it is the first use.
     ///
     /// # Errors
@@ -157,19 +173,14 @@ impl Runtimes {
         if let Some(runtime) = cell.get() {
             return Ok(runtime);
         }
-        let runtime = Runtime::new(world)?;
+        let runtime = Runtime::new(world, self.slots)?;
         Ok(cell.get_or_init(|| runtime))
-    }
-
-    /// The engines made so far.
-    pub fn engines(&self) -> impl Iterator<Item = &Engine> {
-        [&self.p2, &self.p3].into_iter().filter_map(|cell| cell.get().map(|runtime| &runtime.engine))
     }
 }
 
 impl Runtime {
-    fn new(world: World) -> wasmtime::Result<Self> {
-        let engine = Engine::new(&engine_config(world, Role::Run))?;
+    fn new(world: World, slots: u32) -> wasmtime::Result<Self> {
+        let engine = Engine::new(&engine_config(world, Role::Run { slots }))?;
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;

@@ -175,10 +175,12 @@ impl Instance {
                 let began = Instant::now();
                 match self.specialize(spec.unwrap_or_default()) {
                     Ok(slots) => {
+                        let took = began.elapsed();
+                        tracing::info!(revision = self.revision, ?took, "serving");
                         let ready = wire::InstanceReady {
                             revision: self.revision.clone().unwrap_or_default(),
                             slots,
-                            specialize_micros: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+                            specialize_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
                         };
                         self.send(link, instance_up::Message::Ready(ready)).await;
                         None
@@ -216,6 +218,12 @@ impl Instance {
         let failed =
             |exit, reason: &str, message: String| (exit, wire::InstanceFailed { reason: reason.to_owned(), message });
         let artifact = spec.artifact.clone().unwrap_or_default();
+        let slots = spec.concurrency.unwrap_or_default().slots;
+        if slots > self.means.runtimes.slots() {
+            // Rare, and worth a few milliseconds: a larger pool, for which nothing is prepared.
+            self.means.runtimes = Runtimes::new(slots);
+            self.prepared.clear();
+        }
         let loaded = match self.prepared.remove(&artifact.digest) {
             Some(loaded) => loaded,
             None => load(artifact.path.as_ref(), &self.means.key, &self.means.runtimes)

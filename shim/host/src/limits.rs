@@ -7,7 +7,7 @@ use std::time::Duration;
 use wasmtime::ResourceLimiter;
 use wisp_api::wire::{HostConcurrency, HostLimits};
 
-use crate::engine::POOL_SLOTS;
+use crate::engine::POOL_SLOTS_MAX;
 use crate::metrics::Metrics;
 
 /// Resources (streams, bodies, fields, pollables) that a guest may hold at once: more is a leak or an attack.
@@ -66,7 +66,7 @@ impl Limits {
             cpu_time: millis(limits.cpu_time_millis, default.cpu_time),
             memory_bytes: number(limits.memory_bytes, default.memory_bytes),
             request_body_bytes: number(limits.request_body_bytes, default.request_body_bytes),
-            slots: count(concurrency.slots, default.slots).min(POOL_SLOTS),
+            slots: count(concurrency.slots, default.slots).min(POOL_SLOTS_MAX),
             reuse_requests: count(concurrency.reuse_requests, default.reuse_requests),
         }
     }
@@ -144,6 +144,6 @@ mod tests {
         let limits = Limits::new(&HostLimits { timeout_millis: 7, ..HostLimits::default() }, &concurrency);
         assert_eq!(limits.timeout, Duration::from_millis(7));
         assert_eq!(limits.cpu_time, Limits::default().cpu_time);
-        assert_eq!((limits.slots, limits.reuse_requests), (POOL_SLOTS, 1));
+        assert_eq!((limits.slots, limits.reuse_requests), (POOL_SLOTS_MAX, 1));
     }
 }

@@ -81,7 +81,7 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<Exit> {
         let Some((store, artifact)) = artifact(&args.component, &folder, compiler).await? else {
             return Ok(Exit::Component);
         };
-        let loaded = load(&artifact.path, store.key(), &Runtimes::default())?;
+        let loaded = load(&artifact.path, store.key(), &Runtimes::new(args.slots))?;
         let host = Arc::new(Host::default());
         let timeout = Duration::from_millis(args.timeout_millis);
         let listener = match Listener::bind(&args.listen).await {

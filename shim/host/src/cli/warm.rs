@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use wisp_chassis::control::{ControlEndpoint, instance_link};
 
 use super::CommonArgs;
-use crate::engine::Runtimes;
+use crate::engine::{Runtimes, WARM_POOL_SLOTS};
 use crate::exit::Exit;
 use crate::handler::Host;
 use crate::inspect::World;
@@ -79,7 +79,7 @@ async fn warm(args: WarmArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Listen);
         }
     };
-    let runtimes = Runtimes::default();
+    let runtimes = Runtimes::new(WARM_POOL_SLOTS);
     // Nearly all components are of this world; the other engine is made when one comes.
     runtimes.get(World::P2).map_err(|error| anyhow::anyhow!("cannot make the engine: {error:#}"))?;
     let means = Means { key: SealKey::load(&args.seal_key)?, runtimes, network: args.common.network()? };

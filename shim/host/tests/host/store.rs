@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use wisp_host::compile::Compiler;
-use wisp_host::engine::Runtimes;
+use wisp_host::engine::{Runtimes, WARM_POOL_SLOTS};
 use wisp_host::load::{LoadError, load};
 use wisp_host::store::{ArtifactStore, StoreError};
 
@@ -35,14 +35,14 @@ async fn a_broken_seal_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let store = ArtifactStore::open(folder.path(), compiler()).unwrap();
     let artifact = store.ensure(&guests()).await.unwrap();
-    assert!(load(&artifact.path, store.key(), &Runtimes::default()).is_ok());
+    assert!(load(&artifact.path, store.key(), &Runtimes::new(WARM_POOL_SLOTS)).is_ok());
 
     let mut bytes = std::fs::read(&artifact.path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     let forged = folder.path().join("forged");
     std::fs::write(&forged, &bytes).unwrap();
-    let refused = |path: &Path| match load(path, store.key(), &Runtimes::default()) {
+    let refused = |path: &Path| match load(path, store.key(), &Runtimes::new(WARM_POOL_SLOTS)) {
         Err(error @ LoadError::Seal { .. }) => error.to_string(),
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("loaded"),

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use wisp_api::wire::{HostConcurrency, HostLimits, HostSpec};
 use wisp_host::compile::Compiler;
-use wisp_host::engine::Runtimes;
+use wisp_host::engine::{POOL_SLOTS_MAX, Runtimes};
 use wisp_host::handler::Host;
 use wisp_host::load::load;
 use wisp_host::outbound::Network;
@@ -105,7 +105,7 @@ impl Given {
 
     pub(crate) async fn served(self) -> Served {
         let artifact = artifact(self.component).await;
-        let loaded = load(&artifact.path, shared_store().key(), &Runtimes::default()).unwrap();
+        let loaded = load(&artifact.path, shared_store().key(), &Runtimes::new(POOL_SLOTS_MAX)).unwrap();
         let host = Arc::new(Host::default());
         host.specialize(Revision::new(self.spec, loaded, Arc::clone(host.metrics()), &self.network).unwrap()).unwrap();
         let listener = Listener::bind(&"tcp:127.0.0.1:0".parse().unwrap()).await.unwrap();
