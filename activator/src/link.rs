@@ -128,6 +128,7 @@ impl Control {
 
     fn apply(&mut self, update: &wire::EndpointsUpdate) {
         let unsent = self.index.endpoints(update);
+        self.reports.served(update.revisions.iter().map(|named| &*named.revision), Instant::now());
         self.applied.push_back(Applied { sequence: update.sequence, unsent });
         self.wakes.close_served();
     }
@@ -149,11 +150,12 @@ impl Control {
 
     /// Does what is due.
     fn act(&mut self, now: Instant) {
-        self.acknowledge();
         let due = self.reports.due(now);
         if let Some(report) = due.report {
             self.say(demand_up::Message::Report(report));
         }
+        // After the report: who has heard of the acknowledgement knows the demand that the update left.
+        self.acknowledge();
         for revision in due.rested {
             revision.rest();
             self.index.forget_if_unused(&revision);

@@ -50,6 +50,15 @@ impl Reports {
         self.edges.push(revision);
     }
 
+    /// Requests that waited may have been given to new endpoints: told at once, so that nothing more is started for them.
+    pub(crate) fn served<'a>(&mut self, revisions: impl Iterator<Item = &'a str>, now: Instant) {
+        let told = self.edges.len();
+        self.edges.extend(revisions.filter_map(|name| self.busy.get(name).cloned()));
+        if self.edges.len() > told {
+            self.edges_due_at = now;
+        }
+    }
+
     /// All that there is to tell, after a connection was made.
     pub(crate) fn full(&mut self, revisions: &[Arc<Revision>], now: Instant) -> DemandReport {
         self.heartbeat_due_at = now + HEARTBEAT_PERIOD;

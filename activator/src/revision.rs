@@ -288,8 +288,13 @@ impl Revision {
 
     /// Demand of exactly one has just left zero, or may have: the link sorts it out.
     fn tell_edge(self: &Arc<Self>, demand: Demand) {
-        let is_edge = demand.waiting + demand.in_flight <= 1;
-        if is_edge && !self.edge_signalled.swap(true, Ordering::AcqRel) {
+        if demand.waiting + demand.in_flight <= 1 {
+            self.signal_edge();
+        }
+    }
+
+    fn signal_edge(self: &Arc<Self>) {
+        if !self.edge_signalled.swap(true, Ordering::AcqRel) {
             // Without a link, as in tests of the data path alone, nobody listens.
             let _nobody = self.signals.send(Signal::Edge(Arc::clone(self)));
         }
@@ -306,8 +311,10 @@ impl Revision {
         let served = line.release(id).map(|(waiter, grant)| (waiter, self.permit(grant)));
         let demand = demand(&line);
         drop(line);
-        if demand.is_zero() {
-            self.tell_edge(demand);
+        // Whoever believes that somebody still waits would start more instances.
+        let is_last_in_line = served.is_some() && demand.waiting == 0;
+        if demand.is_zero() || is_last_in_line {
+            self.signal_edge();
         }
         hand_out(served);
     }

@@ -20,6 +20,8 @@ pub struct Observation {
     pub ready: u32,
     /// Instances that have been asked for and are not ready yet.
     pub starting: u32,
+    /// An activator with waiting requests has yet to hear of an instance that is ready: what it said is out of date.
+    pub unannounced: bool,
     /// A reporter that matters is silent, so zero demand may not be true.
     pub out_of_touch: bool,
     /// Age of the oldest start in progress.

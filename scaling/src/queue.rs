@@ -35,9 +35,10 @@ impl Pull {
 }
 
 impl Queue {
-    /// Takes in one observation. The wait counts anew when an instance has become ready: it is given time to drain the queue.
+    /// Takes in one observation. The wait counts anew when an instance has become ready, and while activators have yet to
+    /// hear of it: it is given time to drain the queue.
     pub(crate) fn observe(&mut self, now: Duration, seen: &Observation) {
-        let relieved = seen.ready > self.ready;
+        let relieved = seen.ready > self.ready || seen.unannounced;
         self.ready = seen.ready;
         if seen.waiting == 0 {
             self.waiting_since = None;
@@ -134,6 +135,18 @@ mod tests {
         assert_eq!(queue.pull(at(3), &policy, &seen(3, 2, None)), Pull::None);
         assert_eq!(queue.next_due(at(3), &seen(3, 2, None)), Some(at(4)));
         assert_eq!(queue.pull(at(4), &policy, &seen(3, 2, None)), Pull::Growth(5));
+    }
+
+    #[test]
+    fn nothing_grows_while_activators_have_yet_to_hear_of_an_instance() {
+        let policy = Policy { slots: 1, ..Policy::default() };
+        let unannounced = Observation { unannounced: true, ..seen(3, 2, None) };
+        let mut queue = Queue::default();
+        queue.observe(at(0), &unannounced);
+        queue.observe(at(50), &unannounced);
+        assert_eq!(queue.pull(at(50), &policy, &unannounced), Pull::None);
+        queue.observe(at(51), &seen(3, 2, None));
+        assert_eq!(queue.pull(at(54), &policy, &seen(3, 2, None)), Pull::Growth(5));
     }
 
     #[test]

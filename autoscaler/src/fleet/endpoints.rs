@@ -19,6 +19,11 @@ impl Fleet {
             self.named.extend(ready.iter().cloned());
         }
         self.sequence += 1;
+        for name in &ready {
+            if let Some(revision) = self.revisions.get_mut(name) {
+                revision.announced = self.sequence;
+            }
+        }
         let revisions = ready.iter().map(|name| self.endpoints(name)).collect();
         let update = EndpointsUpdate { sequence: self.sequence, full: false, revisions };
         let connected: Vec<StreamId> = self.activators.values().filter_map(|activator| activator.stream).collect();

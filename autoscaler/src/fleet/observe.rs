@@ -28,7 +28,11 @@ impl Fleet {
             out_of_touch: self.activators.values().any(|activator| activator.is_out_of_touch(self.now)),
             ..Observation::default()
         };
-        for demand in self.activators.values().filter_map(|activator| activator.demand(revision, self.now)) {
+        let announced = self.revisions.get(revision).map_or(0, |revision| revision.announced);
+        let is_dirty = self.dirty.contains(revision);
+        for activator in self.activators.values() {
+            let Some(demand) = activator.demand(revision, self.now) else { continue };
+            seen.unannounced |= demand.waiting > 0 && (is_dirty || activator.applied < announced);
             seen.waiting = seen.waiting.saturating_add(demand.waiting);
             seen.in_flight = seen.in_flight.saturating_add(demand.in_flight);
             seen.rps += demand.rps(self.now);

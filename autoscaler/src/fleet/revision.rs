@@ -32,6 +32,8 @@ pub(super) struct Revision {
     pub(super) backoff: Option<Box<BackOff>>,
     /// What its starts take.
     pub(super) typical_start: Duration,
+    /// The endpoints update that named its endpoints last.
+    pub(super) announced: u64,
     /// Decisions of the past.
     pub(super) history: Option<Box<History>>,
 }
@@ -52,6 +54,7 @@ impl Revision {
             requested: VecDeque::new(),
             backoff: None,
             typical_start: TYPICAL_START,
+            announced: 0,
             history: None,
         }
     }

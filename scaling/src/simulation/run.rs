@@ -210,6 +210,7 @@ impl<'a> Run<'a> {
             cpu: f64::from(self.in_flight) * self.model.cpu_per_request,
             ready: self.fleet.ready(),
             starting: self.fleet.starting(),
+            unannounced: false,
             out_of_touch: false,
             oldest_start: self.fleet.oldest_start().map(|since| self.now - since),
             typical_start: self.model.start,
