@@ -12,12 +12,13 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
-use wisp_activator::{Index, RevisionSnapshot};
+use wisp_activator::{Conflict, Index, RevisionSnapshot};
 use wisp_api::key::{FunctionKey, RevisionKey};
+use wisp_api::status::Reason;
 use wisp_autoscaler::{Handle, InstanceView, RevisionView, Snapshot};
 use wisp_chassis::admin::{self, Admin, Body};
 
-use super::board::{Board, Entry};
+use super::board::{Board, Condition, Entry};
 use super::clock;
 use super::deploy::Deployer;
 use super::fleet::Processes;
@@ -47,6 +48,8 @@ pub(crate) struct AdminPort {
 struct Numbers {
     autoscaler: Snapshot,
     by_revision: HashMap<String, (Option<RevisionView>, Option<RevisionSnapshot>)>,
+    /// The first host of each function that belongs to an older one.
+    conflicts: HashMap<FunctionKey, Conflict>,
 }
 
 impl AdminPort {
@@ -205,17 +208,20 @@ impl AdminPort {
             let name = revision.revision.clone();
             by_revision.entry(name).or_default().1 = Some(revision);
         }
-        Ok(Numbers { autoscaler, by_revision })
+        let conflicts = self.index.conflicts().into_iter().rev();
+        let conflicts = conflicts.map(|conflict| (conflict.function.clone(), conflict)).collect();
+        Ok(Numbers { autoscaler, by_revision, conflicts })
     }
 
     fn function(&self, key: &FunctionKey, entry: &Entry, numbers: &Numbers) -> view::Function {
+        let condition = numbers.condition(key, entry);
         let mut function = view::Function {
             namespace: key.namespace.clone(),
             name: key.name.clone(),
             url: format!("http://{}.{}.{}{}", key.name, key.namespace, self.deployer.domain, self.port_suffix),
-            ready: entry.condition.ready,
-            reason: entry.condition.reason,
-            message: entry.condition.message.clone(),
+            ready: condition.ready,
+            reason: condition.reason,
+            message: condition.message,
             latest_revision: entry.revisions.last().map(|note| note.name.clone()).unwrap_or_default(),
             traffic: entry.traffic.clone(),
             replicas: 0,
@@ -246,6 +252,20 @@ impl AdminPort {
 }
 
 impl Numbers {
+    /// What the deployer says, unless a host is an older function's: that may change with the other function alone.
+    fn condition(&self, key: &FunctionKey, entry: &Entry) -> Condition {
+        match self.conflicts.get(key) {
+            Some(Conflict { host, path, owner, .. }) if entry.condition.ready == view::Ready::True => {
+                let message = format!(
+                    "host {host} with path {path} belongs to function {owner}, which is older; change spec.ingress of \
+                     one of them"
+                );
+                Condition::failed(Reason::HostConflict, message)
+            }
+            _ => entry.condition.clone(),
+        }
+    }
+
     fn revision(&self, key: &FunctionKey, note: &super::board::RevisionNote, entry: &Entry) -> view::Revision {
         let scaled = self.by_revision.get(&full(key, &note.name)).and_then(|numbers| numbers.0.as_ref());
         let shares = entry.traffic.iter().filter(|target| target.revision == note.name);
