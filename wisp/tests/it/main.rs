@@ -1,0 +1,15 @@
+//! The whole path as real processes: `wisp up` with instances of its own, and clients over TCP.
+
+mod harness;
+
+mod abuse;
+mod crash;
+mod deploy;
+mod limits;
+mod outbound;
+mod protocols;
+mod restart;
+mod routing;
+mod scale;
+mod streaming;
+mod update;
