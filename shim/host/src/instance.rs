@@ -81,6 +81,7 @@ pub struct Instance {
     prepared: BTreeMap<String, Loaded>,
     revision: Option<String>,
     drain: Option<Drain>,
+    connected: bool,
 }
 
 /// What ends the wait of the loop.
@@ -97,7 +98,7 @@ impl Instance {
     /// A warm instance around `host`, whose server ends by `stop`.
     #[must_use]
     pub fn new(identity: Identity, means: Means, host: Arc<Host>, stop: Stop) -> Self {
-        Self { identity, means, host, stop, prepared: BTreeMap::new(), revision: None, drain: None }
+        Self { identity, means, host, stop, prepared: BTreeMap::new(), revision: None, drain: None, connected: false }
     }
 
     /// Lives until it has drained, or cannot serve what it was told to.
@@ -141,6 +142,7 @@ impl Instance {
     async fn on_link(&mut self, event: LinkEvent<wire::InstanceDown>, link: &InstanceLink) -> Option<Exit> {
         match event {
             LinkEvent::Connected => {
+                self.connected = true;
                 let hello = self.hello();
                 self.send(link, instance_up::Message::Hello(hello)).await;
                 if self.drain.is_some() {
@@ -149,7 +151,10 @@ impl Instance {
                 None
             }
             LinkEvent::Disconnected { reason } => {
-                tracing::info!(reason, "control stream lost; serving goes on");
+                // Each failed attempt to connect again is one of these, too.
+                if std::mem::take(&mut self.connected) {
+                    tracing::info!(reason, "control stream lost; serving goes on");
+                }
                 None
             }
             LinkEvent::Message(message) => self.on_order(message.message?, link).await,
