@@ -19,15 +19,16 @@
 //!
 //! # A walk through the files, in the order of the data
 //!
-//! [`function`], [`revision`] and [`pool`] are the objects; [`scaling`] and [`pod`] are parts of a function's spec;
-//! [`quantity`] reads sizes. [`mod@validate`] holds the rules that a schema cannot. [`route`] is a function as the
-//! activator sees it, [`wire`] is what the parts say to one another, [`key`] and [`names`] name things, [`crds`] is what a
-//! cluster installs.
+//! [`function`], [`revision`] and [`pool`] are the objects; [`scaling`], [`ingress`] and [`pod`] are parts of a
+//! function's spec; [`quantity`] reads sizes. [`mod@validate`] holds the rules that a schema cannot. [`route`] is a
+//! function as the activator sees it, [`wire`] is what the parts say to one another, [`key`] and [`names`] name things,
+//! [`crds`] is what a cluster installs.
 
 #![forbid(unsafe_code)]
 
 pub mod crds;
 pub mod function;
+pub mod ingress;
 pub mod key;
 pub mod names;
 pub mod pod;

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time;
 
-use crate::function::{Component, Mount, TrafficTarget, Volume, WasmFunctionSpec};
+use crate::function::{Component, Mount, Volume, WasmFunctionSpec};
+use crate::ingress::TrafficTarget;
 use crate::scaling::Scaling;
 
 /// Longest request that may be asked for. A pod's grace period must cover it.
@@ -222,7 +223,6 @@ impl Problems {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::function::TrafficTarget;
 
     fn hello() -> WasmFunctionSpec {
         serde_json::from_value(serde_json::json!({"component": {"path": "hello.wasm"}})).unwrap()

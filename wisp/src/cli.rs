@@ -96,6 +96,9 @@ pub(crate) struct UpArgs {
     /// as 127.0.0.1:5432 or 10.0.0.0/8; may be repeated.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) allow_private_outbound: Vec<String>,
+    /// Threads that take and forward requests; half of the cores by default. Instances have their own.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) threads: Option<usize>,
     /// Write logs as JSON.
     #[arg(long)]
     pub(crate) log_json: bool,

@@ -20,7 +20,8 @@ async fn main() -> anyhow::Result<()> {
         let (connection, _) = listener.accept().await?;
         connection.set_nodelay(true)?;
         tokio::spawn(async move {
-            let service = service_fn(|_| async { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"hello\n")))) });
+            let service =
+                service_fn(|_| async { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"hello\n")))) });
             // A client that goes away is no event here.
             let _ended = http1::Builder::new().serve_connection(TokioIo::new(connection), service).await;
         });

@@ -53,7 +53,8 @@ const ACTUATIONS_WAITING: usize = 256;
 pub(crate) fn run(args: UpArgs, admin: SocketAddr) -> anyhow::Result<ExitCode> {
     use wisp_chassis::log::{Format, init};
     init(if args.log_json { Format::Json } else { Format::Text });
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let threads = args.threads.unwrap_or_else(default_threads).max(1);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;
         let up = Up::build(&args, admin).await?;
@@ -250,6 +251,12 @@ fn common(registry: Registry, index: &Arc<Index>) -> Admin {
         ready: Box::new(|| true),
         dump: Box::new(move || serde_json::to_value(dumped.snapshot()).unwrap_or_default()),
     }
+}
+
+/// Half of the cores: the other half is for instances, which do most of the work. A thread that is not needed costs: it is
+/// woken for events that the others would have seen too.
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from) / 2
 }
 
 /// What a URL needs after its host: nothing for the usual port.

@@ -17,6 +17,8 @@ use crate::view::Ready;
 /// More functions than this are counted, not listed.
 const LISTED_MAX: usize = 30;
 const LOOK: Duration = Duration::from_millis(100);
+/// Where nothing can be drawn, a line is written when it takes longer than this.
+const SLOW_AFTER_LOOKS: u32 = 20;
 
 /// Waits for `work` and shows meanwhile how many functions are ready.
 pub(super) async fn show<T>(work: impl Future<Output = T>, board: &Board) -> T {
@@ -25,6 +27,7 @@ pub(super) async fn show<T>(work: impl Future<Output = T>, board: &Board) -> T {
     let bar = ProgressBar::with_draw_target(None, target);
     bar.set_style(ProgressStyle::with_template("{spinner} {msg}").expect("the template is right"));
     let mut work = std::pin::pin!(work);
+    let mut looks = 0_u32;
     loop {
         tokio::select! {
             done = &mut work => {
@@ -34,6 +37,10 @@ pub(super) async fn show<T>(work: impl Future<Output = T>, board: &Board) -> T {
             () = tokio::time::sleep(LOOK) => {
                 let all = board.all();
                 let done = all.iter().filter(|(_, entry)| entry.condition.ready != Ready::Unknown).count();
+                looks += 1;
+                if looks == SLOW_AFTER_LOOKS && bar.is_hidden() {
+                    eprintln!("compiling {} functions; the first time this takes a while", all.len() - done);
+                }
                 bar.set_message(format!("compiling functions: {done} of {} are done", all.len()));
                 bar.tick();
             }
