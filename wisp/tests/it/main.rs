@@ -1,5 +1,8 @@
 //! The whole path as real processes: `wisp up` with instances of its own, and clients over TCP.
 
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "what cannot go on fails the test")]
+
 mod harness;
 
 mod abuse;
