@@ -40,6 +40,7 @@ mod balance;
 mod client;
 mod config;
 mod connection;
+mod demand;
 mod endpoint;
 mod forward;
 mod headers;

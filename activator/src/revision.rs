@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admission::{Admission, Ask, Bounds, EndpointId, Full, Grant, Left, Offer, Trust, Turn};
+use crate::demand::Demand;
 use crate::endpoint::Endpoint;
 use crate::snapshot::{EndpointSnapshot, RevisionSnapshot};
 
@@ -35,15 +36,6 @@ pub(crate) enum Dismissal {
     },
     /// The function was deleted.
     Deleted,
-}
-
-/// What one revision asks of the instances, now and since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Demand {
-    /// Requests in line.
-    pub waiting: u32,
-    /// Requests that have a slot.
-    pub in_flight: u32,
 }
 
 /// A revision.
@@ -140,7 +132,7 @@ impl Revision {
     pub(crate) fn try_admit(self: &Arc<Self>) -> Option<Permit> {
         let mut line = self.lock();
         let permit = self.permit(line.try_take(None, &mut dice)?);
-        let demand = demand(&line);
+        let demand = Demand::of(&line);
         drop(line);
         self.tell_edge(demand);
         Some(permit)
@@ -151,7 +143,7 @@ impl Revision {
         let mut line = self.lock();
         if let Some(grant) = line.try_take(Some(&ask), &mut dice) {
             let permit = self.permit(grant);
-            let demand = demand(&line);
+            let demand = Demand::of(&line);
             drop(line);
             self.tell_edge(demand);
             return Ok(Admitted::Now(permit));
@@ -161,7 +153,7 @@ impl Revision {
         }
         let (sender, verdict) = oneshot::channel();
         let turn = line.wait(ask, bounds, sender).map_err(NoPlace::Full)?;
-        let (demand, capacity) = (demand(&line), line.capacity());
+        let (demand, capacity) = (Demand::of(&line), line.capacity());
         drop(line);
         self.tell_edge(demand);
         let capacity = if capacity == 0 { Capacity::Zero } else { Capacity::Some };
@@ -214,7 +206,7 @@ impl Revision {
 
     /// What it asks for now.
     pub(crate) fn demand(&self) -> Demand {
-        demand(&self.lock())
+        Demand::of(&self.lock())
     }
 
     /// Whether requests wait where there is no capacity.
@@ -226,7 +218,7 @@ impl Revision {
     /// Whether it can be forgotten: nobody routes to it, and nothing is left of it.
     pub(crate) fn is_unused(&self) -> bool {
         let line = self.lock();
-        self.routes.load(Ordering::Relaxed) == 0 && demand(&line).is_zero() && line.entries().next().is_none()
+        self.routes.load(Ordering::Relaxed) == 0 && Demand::of(&line).is_zero() && line.entries().next().is_none()
     }
 
     /// Whether it has no endpoint, not even one that is going.
@@ -309,7 +301,7 @@ impl Revision {
     fn release(self: &Arc<Self>, id: EndpointId) {
         let mut line = self.lock();
         let served = line.release(id).map(|(waiter, grant)| (waiter, self.permit(grant)));
-        let demand = demand(&line);
+        let demand = Demand::of(&line);
         drop(line);
         // Whoever believes that somebody still waits would start more instances.
         let is_last_in_line = served.is_some() && demand.waiting == 0;
@@ -322,17 +314,11 @@ impl Revision {
     fn leave(self: &Arc<Self>, turn: Turn) {
         let mut line = self.lock();
         let left = line.leave(turn);
-        let demand = demand(&line);
+        let demand = Demand::of(&line);
         drop(line);
         if left == Left::Line && demand.is_zero() {
             self.tell_edge(demand);
         }
-    }
-}
-
-impl Demand {
-    pub(crate) fn is_zero(self) -> bool {
-        self == Self::default()
     }
 }
 
@@ -394,10 +380,6 @@ fn hand_out(served: impl IntoIterator<Item = (Waiter, Permit)>) {
         // A client that has just gone drops the permit here, which hands the slot on.
         let _gone = waiter.send(Ok(permit));
     }
-}
-
-fn demand<W, E: Clone>(line: &Admission<W, E>) -> Demand {
-    Demand { waiting: line.waiting(), in_flight: line.in_flight() }
 }
 
 fn dice() -> u32 {
