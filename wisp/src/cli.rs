@@ -1,5 +1,7 @@
 //! The command line.
 
+#![allow(rustdoc::bare_urls, reason = "what is documented here is shown as help, which is no Markdown")]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 

@@ -1,5 +1,7 @@
 //! `serve`: one component from the command line.
 
+#![allow(rustdoc::bare_urls, reason = "what is documented here is shown as help, which is no Markdown")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
