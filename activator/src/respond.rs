@@ -9,7 +9,7 @@ use crate::admission::Full;
 use crate::answer::AnswerBody;
 
 /// The header that says why; see [`Refusal::word`].
-const ERROR: HeaderName = HeaderName::from_static("x-wisp-error");
+const ERROR: HeaderName = HeaderName::from_static(wisp_api::names::HEADER_ERROR);
 
 /// The wait that a client is advised to make when a line is full. Lines move within the time of a few requests.
 const RETRY_AFTER_SECONDS: &str = "1";

@@ -10,9 +10,9 @@ use crate::body::HostBody;
 use crate::meter::CpuTimeExceeded;
 
 /// On answers to requests that no guest was given: another instance may take them. Its value is a [`Refusal`].
-pub const REFUSED: HeaderName = HeaderName::from_static("x-wisp-refused");
+pub const REFUSED: HeaderName = HeaderName::from_static(wisp_api::names::HEADER_REFUSED);
 /// On answers that the host made in the guest's place. Its value is a word for the failure.
-pub const FAILED: HeaderName = HeaderName::from_static("x-wisp-error");
+pub const FAILED: HeaderName = HeaderName::from_static(wisp_api::names::HEADER_ERROR);
 
 /// Why a request was not given to a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

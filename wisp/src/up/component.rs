@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use wisp_api::function::Component;
 use wisp_api::status::Reason;
 use wisp_api::wire::Artifact;
+use wisp_host::engine::hex;
 use wisp_host::inspect::InspectError;
 use wisp_host::store::{ArtifactStore, StoreError};
 
@@ -172,12 +173,7 @@ impl Components {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = "sha256:".to_owned();
-    for byte in Sha256::digest(bytes) {
-        write!(text, "{byte:02x}").expect("writing to a string does not fail");
-    }
-    text
+    format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }
 
 fn check_size(bytes: u64) -> Result<(), Refusal> {

@@ -15,6 +15,7 @@ use wisp_api::key::{FunctionKey, RevisionKey};
 use wisp_api::status::{Reason, TrafficStatus};
 use wisp_api::wire::HostSpec;
 use wisp_autoscaler::{Handle, RevisionRecord, Start, Traffic};
+use wisp_host::engine::hex;
 
 use super::board::{Board, Condition, RevisionNote};
 use super::clock;
@@ -299,8 +300,7 @@ fn fingerprint(host: &HostSpec, digest: &str, volumes: &[spec::VolumeFiles]) -> 
             }
         }
     }
-    let digest = hash.finalize();
-    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize()[..8])
 }
 
 fn folder_of(origin: &Path) -> PathBuf {
