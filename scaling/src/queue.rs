@@ -6,6 +6,10 @@ use std::time::Duration;
 use crate::observation::Observation;
 use crate::policy::Policy;
 
+/// A start is not overdue before twice this, however short starts usually are: a busy machine delays one by some ten
+/// milliseconds, and a second instance for one request would only compete with the first.
+const HICCUP: Duration = Duration::from_millis(25);
+
 /// Since when requests have waited without a new instance.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
@@ -68,20 +72,26 @@ impl Queue {
         let outlives = self.waiting_since? + seen.typical_start;
         let overdue = seen.oldest_start.filter(|_| !seen.typical_start.is_zero()).map(|age| {
             let doublings = overdue_doublings(seen).min(30);
-            let next_age = seen.typical_start.saturating_mul(1 << (doublings + 1));
+            let next_age = patience(seen).saturating_mul(1 << (doublings + 1));
             now + next_age.saturating_sub(age)
         });
         [Some(outlives), overdue].into_iter().flatten().filter(|due| *due > now).min()
     }
 }
 
-/// How many times the typical start has doubled in the age of the oldest start in progress. Each time, one start more is
-/// granted: half of the healthy starts take longer than the typical one, and a start that hangs must not hold the queue up;
-/// nor may a slow node make a hundred starts of one.
+/// How long a start may take as a matter of course.
+fn patience(seen: &Observation) -> Duration {
+    seen.typical_start.max(HICCUP)
+}
+
+/// How many times that has doubled in the age of the oldest start in progress. Each time, one start more is granted: half
+/// of the healthy starts take longer than the typical one, and a start that hangs must not hold the queue up; nor may a
+/// slow node make a hundred starts of one.
 fn overdue_doublings(seen: &Observation) -> u32 {
-    let typical_ns = seen.typical_start.as_nanos();
     match seen.oldest_start {
-        Some(age) if typical_ns > 0 => (age.as_nanos() / typical_ns).checked_ilog2().unwrap_or(0),
+        Some(age) if !seen.typical_start.is_zero() => {
+            (age.as_nanos() / patience(seen).as_nanos()).checked_ilog2().unwrap_or(0)
+        }
         _ => 0,
     }
 }
@@ -113,10 +123,10 @@ mod tests {
             (100, 100, 1, None, 1),
             (101, 100, 1, None, 2),
             (5, 1, 1, None, 5),
-            (1, 100, 1, Some(7), 1),
-            (1, 100, 1, Some(8), 2),
+            (1, 100, 1, Some(49), 1),
+            (1, 100, 1, Some(50), 2),
             (1, 100, 1, Some(60_000), 2),
-            (5, 1, 1, Some(16), 7),
+            (5, 1, 1, Some(100), 7),
         ];
         for (waiting, slots, activation, oldest, instances) in table {
             let policy = Policy { slots, activation, ..Policy::default() };
