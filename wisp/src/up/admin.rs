@@ -23,6 +23,7 @@ use super::clock;
 use super::deploy::Deployer;
 use super::fleet::Processes;
 use super::logs::Logs;
+use super::spec;
 use crate::{page, view};
 
 /// Lines of a log that are sent at most before new ones.
@@ -218,7 +219,7 @@ impl AdminPort {
         let mut function = view::Function {
             namespace: key.namespace.clone(),
             name: key.name.clone(),
-            url: format!("http://{}.{}.{}{}", key.name, key.namespace, self.deployer.domain, self.port_suffix),
+            url: format!("http://{}{}", spec::host(key, &self.deployer.domain), self.port_suffix),
             ready: condition.ready,
             reason: condition.reason,
             message: condition.message,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
@@ -44,22 +44,33 @@ pub(crate) struct Components {
     state: Arc<StateFolder>,
     store: ArtifactStore,
     compilers: Semaphore,
-    /// Files that were compiled before and have not been touched since: many functions may share one.
-    known: Mutex<HashMap<(PathBuf, FileStamp), Compiled>>,
-    /// Components from the state folder that were compiled before, by digest.
-    kept: Mutex<HashMap<String, Compiled>>,
+    memory: Mutex<Memory>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What was compiled before.
+#[derive(Default)]
+struct Memory {
+    /// Digests of files as they were when compiled: many functions may share one.
+    files: HashMap<PathBuf, (FileStamp, String)>,
+    by_digest: HashMap<String, Compiled>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileStamp {
     modified: SystemTime,
     bytes: u64,
 }
 
-impl Compiled {
-    /// The store drops what was not used for long.
-    fn is_there(&self) -> bool {
-        Path::new(&self.artifact.path).exists()
+impl Memory {
+    /// The compiled code of a component, unless the store has dropped it since.
+    fn compiled(&self, digest: &str) -> Option<Compiled> {
+        self.by_digest.get(digest).filter(|compiled| Path::new(&compiled.artifact.path).exists()).cloned()
+    }
+
+    /// The compiled code of a file that has not been touched since.
+    fn compiled_file(&self, file: &Path, stamp: FileStamp) -> Option<Compiled> {
+        let (known, digest) = self.files.get(file)?;
+        if *known == stamp { self.compiled(digest) } else { None }
     }
 }
 
@@ -71,7 +82,7 @@ impl Refusal {
 
 impl Components {
     pub(crate) fn new(state: Arc<StateFolder>, store: ArtifactStore) -> Self {
-        Self { state, store, compilers: Semaphore::new(COMPILERS_MAX), known: Mutex::default(), kept: Mutex::default() }
+        Self { state, store, compilers: Semaphore::new(COMPILERS_MAX), memory: Mutex::default() }
     }
 
     /// The compiled code of `component`; paths are relative to `folder`.
@@ -88,8 +99,8 @@ impl Components {
 
     /// The compiled code of a component that was kept earlier.
     pub(crate) async fn compile_kept(&self, digest: &str) -> Result<Compiled, Refusal> {
-        if let Some(compiled) = self.lock_kept().get(digest).filter(|compiled| compiled.is_there()) {
-            return Ok(compiled.clone());
+        if let Some(compiled) = self.memory().compiled(digest) {
+            return Ok(compiled);
         }
         let _turn = self.turn().await;
         let bytes = self.state.component(digest).map_err(|error| {
@@ -98,9 +109,7 @@ impl Components {
                 format!("component {digest} is no longer kept: {error}; deploy it again"),
             )
         })?;
-        let compiled = self.compile_bytes(&bytes).await?;
-        self.lock_kept().insert(digest.to_owned(), compiled.clone());
-        Ok(compiled)
+        self.compile_bytes(&bytes).await
     }
 
     async fn compile_file(&self, file: &Path, sha256: Option<&str>) -> Result<Compiled, Refusal> {
@@ -111,13 +120,12 @@ impl Components {
         let metadata = tokio::fs::metadata(file).await.map_err(unreadable)?;
         check_size(metadata.len())?;
         let stamp = FileStamp { modified: metadata.modified().map_err(unreadable)?, bytes: metadata.len() };
-        let known = (file.to_owned(), stamp);
-        if let Some(compiled) = self.known(&known) {
+        if let Some(compiled) = self.memory().compiled_file(file, stamp) {
             return check_digest(sha256, &compiled.artifact.digest).map(|()| compiled);
         }
         // Components in memory are bounded with the compilers, and whoever waited may find the work done.
         let _turn = self.turn().await;
-        if let Some(compiled) = self.known(&known) {
+        if let Some(compiled) = self.memory().compiled_file(file, stamp) {
             return check_digest(sha256, &compiled.artifact.digest).map(|()| compiled);
         }
         let bytes = tokio::fs::read(file).await.map_err(unreadable)?;
@@ -125,9 +133,7 @@ impl Components {
         let in_file =
             |refusal: Refusal| Refusal::new(refusal.reason, format!("{}: {}", file.display(), refusal.message));
         let compiled = self.compile_bytes(&bytes).await.map_err(in_file)?;
-        let mut files = self.lock();
-        files.retain(|(path, _), _| path != file);
-        files.insert(known, compiled.clone());
+        self.memory().files.insert(file.to_owned(), (stamp, compiled.artifact.digest.clone()));
         Ok(compiled)
     }
 
@@ -151,24 +157,17 @@ impl Components {
         self.state.put_component(&artifact.digest, bytes).map_err(failed)?;
         let size = tokio::fs::metadata(&artifact.path).await.map_err(failed)?.len();
         let wire = Artifact { digest: artifact.digest, path: artifact.path.display().to_string() };
-        Ok(Compiled { artifact: wire, bytes: size })
+        let compiled = Compiled { artifact: wire, bytes: size };
+        self.memory().by_digest.insert(compiled.artifact.digest.clone(), compiled.clone());
+        Ok(compiled)
     }
 
     async fn turn(&self) -> SemaphorePermit<'_> {
         self.compilers.acquire().await.expect("the semaphore is never closed")
     }
 
-    /// What is known of a file, if its compiled code is still there.
-    fn known(&self, file: &(PathBuf, FileStamp)) -> Option<Compiled> {
-        self.lock().get(file).filter(|compiled| compiled.is_there()).cloned()
-    }
-
-    fn lock_kept(&self) -> std::sync::MutexGuard<'_, HashMap<String, Compiled>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(PathBuf, FileStamp), Compiled>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use wisp_activator::Index;
 use wisp_api::function::WasmFunctionSpec;
 use wisp_api::key::{FunctionKey, RevisionKey};
+use wisp_api::scaling::Class;
 use wisp_api::status::{Reason, TrafficStatus};
 use wisp_api::wire::HostSpec;
 use wisp_autoscaler::{Handle, RevisionRecord, Start, Traffic};
@@ -126,6 +127,9 @@ impl Deployer {
         stored.spec = spec.clone();
         stored.origin.clone_from(origin);
         let is_new = stored.revisions.last().is_none_or(|last| last.fingerprint != fingerprint);
+        if is_new && spec.scaling.class == Class::External {
+            tracing::warn!(function = %key, "scaling.class is external, which needs a cluster; here Wisp scales it");
+        }
         if is_new {
             let generation = stored.revisions.last().map_or(1, |last| last.generation + 1);
             let made = self.state.put_volumes(key, &fingerprint, &volumes).map_err(disk)?;

@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::board::Board;
 use super::logs::NewLine;
-use super::port_suffix;
+use super::{port_suffix, spec};
 use crate::view::Ready;
 
 /// More functions than this are counted, not listed.
@@ -55,7 +55,7 @@ pub(super) fn banner(board: &Board, domain: &str, listen: SocketAddr, admin: Soc
     let mut out = std::io::stdout().lock();
     let mut lines = Vec::new();
     for (key, entry) in all.iter().take(LISTED_MAX) {
-        let url = format!("http://{}.{}.{domain}{suffix}", key.name, key.namespace);
+        let url = format!("http://{}{suffix}", spec::host(key, domain));
         match entry.condition.ready {
             Ready::True => lines.push(format!("  {:width$}  {url}", key.name)),
             _ => {

@@ -179,10 +179,11 @@ pub(crate) fn route(
 ) -> FunctionRoute {
     let path = &spec.ingress.path;
     let claim = |host: String, tag: Option<&String>| HostClaim { host, path: path.clone(), tag: tag.cloned() };
-    let mut claims = vec![claim(place.host(key, None), None)];
+    let host = host(key, place.domain);
+    let mut claims = vec![claim(host.clone(), None)];
     claims.extend(spec.ingress.hosts.iter().map(|host| claim(host.clone(), None)));
     let tags = traffic.iter().filter_map(|target| target.tag.as_ref());
-    claims.extend(tags.map(|tag| claim(place.host(key, Some(tag)), Some(tag))));
+    claims.extend(tags.map(|tag| claim(format!("{tag}-{host}"), Some(tag))));
     let limits = RequestLimits {
         timeout: spec.limits.timeout.into(),
         request_body_bytes: spec.limits.request_body.0,
@@ -211,12 +212,9 @@ pub(crate) struct Place<'a> {
     pub(crate) created_unix_seconds: u64,
 }
 
-impl Place<'_> {
-    /// The host of a function, or of one of its tags.
-    pub(crate) fn host(&self, key: &FunctionKey, tag: Option<&str>) -> String {
-        let prefix = tag.map(|tag| format!("{tag}-")).unwrap_or_default();
-        format!("{prefix}{}.{}.{}", key.name, key.namespace, self.domain)
-    }
+/// The host of a function.
+pub(crate) fn host(key: &FunctionKey, domain: &str) -> String {
+    format!("{}.{}.{domain}", key.name, key.namespace)
 }
 
 fn environment(

@@ -1,8 +1,31 @@
 //! What can be deployed, what is refused and why, and what reaches a guest.
 
 use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::harness::{Place, Wisp, function, prebuilt, sample, until};
+
+/// The URL of a server that has one file, `/guest.wasm`.
+async fn file_server(bytes: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = vec![0; 4096];
+            let read = stream.read(&mut head).await.unwrap_or(0);
+            let (status, body) = match head[..read].starts_with(b"GET /guest.wasm ") {
+                true => ("200 OK", bytes.as_slice()),
+                false => ("404 Not Found", b"".as_slice()),
+            };
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            drop(stream.write_all(&[head.as_bytes(), body].concat()).await);
+        }
+    });
+    url
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_run_is_refused_with_a_reason_and_what_to_do() {
@@ -39,6 +62,34 @@ async fn what_cannot_run_is_refused_with_a_reason_and_what_to_do() {
     place.write_file("nowhere.wasm", &std::fs::read(crate::harness::guests()).unwrap());
     wisp.until("missing", "the component is found", |f| f["ready"] == "True").await;
     wisp.answers("missing").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_is_downloaded_by_url_and_must_be_the_one_that_was_meant() {
+    let bytes = std::fs::read(crate::harness::guests()).unwrap();
+    let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let wrong = "0".repeat(64);
+    let server = file_server(bytes).await;
+    let from =
+        |name: &str, url: &str, sha256: &str| function(name).with("component", json!({"url": url, "sha256": sha256}));
+    let place = Place::new(&[
+        from("right", &format!("{server}/guest.wasm"), &sha256),
+        from("wrong", &format!("{server}/guest.wasm"), &wrong),
+        from("absent", &format!("{server}/absent"), &"1".repeat(64)),
+        from("closed", "http://127.0.0.1:1/guest.wasm", &"2".repeat(64)),
+    ])
+    .await;
+    let wisp = place.up().await;
+    wisp.answers("right").await;
+    for (function, reason, said) in [
+        ("wrong", "DigestMismatch", "component.sha256"),
+        ("absent", "ImageNotFound", "404"),
+        ("closed", "ImageNotFound", "127.0.0.1:1"),
+    ] {
+        let seen = wisp.function(function).await;
+        assert_eq!(seen["reason"], reason, "{seen}");
+        assert!(seen["message"].as_str().unwrap().contains(said), "{seen}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
