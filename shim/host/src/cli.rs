@@ -1,5 +1,8 @@
 //! The commands of a host, as a library: `wisp` offers the same ones.
 
+mod contained;
+mod drain;
+mod ensure;
 mod serve;
 mod warm;
 
@@ -14,6 +17,8 @@ use crate::exit::Exit;
 use crate::inspect::World;
 use crate::outbound::Network;
 
+pub use self::contained::ContainedArgs;
+pub use self::ensure::EnsureArgs;
 pub use self::serve::ServeArgs;
 pub use self::warm::WarmArgs;
 
@@ -38,6 +43,10 @@ pub enum HostCommand {
     Serve(ServeArgs),
     /// Connect to the autoscaler, prepare, and wait to become a revision.
     Warm(WarmArgs),
+    /// Be the first process of a container: serve or run the artifact at descriptor 3.
+    Contained(ContainedArgs),
+    /// Compile a component into a store, unless it is there, and print where it is as JSON.
+    Ensure(EnsureArgs),
     /// Compile the component on stdin to stdout; started by the other commands.
     #[command(hide = true)]
     Compile {
@@ -86,6 +95,8 @@ pub fn run(args: HostArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         HostCommand::Serve(args) => serve::run(args).map(ExitCode::from),
         HostCommand::Warm(args) => warm::run(args).map(ExitCode::from),
+        HostCommand::Contained(args) => Ok(contained::run(args)),
+        HostCommand::Ensure(args) => ensure::run(&args).map(ExitCode::from),
         HostCommand::Compile { world } => {
             compile::run_child(world)?;
             Ok(Exit::Drained.into())
@@ -96,6 +107,7 @@ pub fn run(args: HostArgs) -> anyhow::Result<ExitCode> {
 /// This program's arguments up to the host's subcommand, with `compile` in its place: right for `wisp-host serve` and
 /// for any program that offers these commands deeper down.
 fn compile_args() -> Vec<OsString> {
-    let before = std::env::args_os().skip(1).take_while(|arg| arg != "serve" && arg != "warm");
+    let mine = |arg: &OsString| ["serve", "warm", "ensure"].iter().any(|mine| arg == mine);
+    let before = std::env::args_os().skip(1).take_while(|arg| !mine(arg));
     before.chain([OsString::from("compile")]).collect()
 }

@@ -32,7 +32,7 @@ const TABLE_KEEP_RESIDENT_BYTES: usize = 64 << 10;
 const WASM_STACK_BYTES: usize = 512 << 10;
 const ASYNC_STACK_BYTES: usize = 1 << 20;
 /// Bump when a change of Wisp itself makes stored artifacts useless.
-const ARTIFACT_VERSION: &[u8] = b"wisp artifact 1";
+const ARTIFACT_VERSION: &[u8] = b"wisp artifact 2";
 
 /// What the engine is for. Settings that only one side needs do not change the code that is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub enum Role {
         /// Wasm instances at once.
         slots: u32,
     },
+    /// Runs one sealed command to its end; cannot compile either.
+    RunOnce,
 }
 
 /// An engine and what its guests may link to.
@@ -56,7 +58,7 @@ pub struct Runtime {
 
 /// The runtimes of this process, each made when first needed.
 pub struct Runtimes {
-    slots: u32,
+    role: Role,
     p2: OnceLock<Runtime>,
     p3: OnceLock<Runtime>,
 }
@@ -87,6 +89,8 @@ pub fn engine_config(world: World, role: Role) -> Config {
         Role::Run { slots } => {
             config.enable_compiler(false).allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)))
         }
+        // A pool pays when instances come and go; for one it only costs time at the start.
+        Role::RunOnce => config.enable_compiler(false).allocation_strategy(InstanceAllocationStrategy::OnDemand),
     };
     config
 }
@@ -96,9 +100,10 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
         .total_stacks(slots)
-        .total_memories(slots)
-        .total_core_instances(slots * CORE_INSTANCES_PER_SLOT)
-        .total_tables(slots * TABLES_PER_SLOT)
+        // With few slots, the largest component that is allowed must still find room.
+        .total_memories(slots.max(MEMORIES_PER_COMPONENT))
+        .total_core_instances((slots * CORE_INSTANCES_PER_SLOT).max(CORE_INSTANCES_PER_COMPONENT))
+        .total_tables((slots * TABLES_PER_SLOT).max(TABLES_PER_COMPONENT))
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
         .max_tables_per_component(TABLES_PER_COMPONENT)
         .max_memories_per_component(MEMORIES_PER_COMPONENT)
@@ -152,13 +157,27 @@ impl Runtimes {
     /// Runtimes with room for `slots` wasm instances at once.
     #[must_use]
     pub fn new(slots: u32) -> Self {
-        Self { slots: slots.clamp(1, POOL_SLOTS_MAX), p2: OnceLock::new(), p3: OnceLock::new() }
+        Self::of(Role::Run { slots: slots.clamp(1, POOL_SLOTS_MAX) })
+    }
+
+    /// Runtimes for one command.
+    #[must_use]
+    pub fn for_command() -> Self {
+        Self::of(Role::RunOnce)
+    }
+
+    fn of(role: Role) -> Self {
+        Self { role, p2: OnceLock::new(), p3: OnceLock::new() }
     }
 
     /// Wasm instances that there is room for.
     #[must_use]
     pub fn slots(&self) -> u32 {
-        self.slots
+        match self.role {
+            Role::Run { slots } => slots,
+            Role::RunOnce => 1,
+            Role::Compile => 0,
+        }
     }
 
     /// The runtime for `world`, made now if it is the first use.
@@ -173,14 +192,14 @@ impl Runtimes {
         if let Some(runtime) = cell.get() {
             return Ok(runtime);
         }
-        let runtime = Runtime::new(world, self.slots)?;
+        let runtime = Runtime::new(world, self.role)?;
         Ok(cell.get_or_init(|| runtime))
     }
 }
 
 impl Runtime {
-    fn new(world: World, slots: u32) -> wasmtime::Result<Self> {
-        let engine = Engine::new(&engine_config(world, Role::Run { slots }))?;
+    fn new(world: World, role: Role) -> wasmtime::Result<Self> {
+        let engine = Engine::new(&engine_config(world, role))?;
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;

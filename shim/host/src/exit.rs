@@ -1,4 +1,4 @@
-//! Exit codes, by cause. None is 137: that is what a kill by the kernel looks like, and must stay tellable apart.
+//! Exit codes, by cause; a command that ends by itself gives its own. None is 137: that is what a kill by the kernel looks like, and must stay tellable apart.
 
 use std::process::ExitCode;
 
@@ -17,6 +17,12 @@ pub enum Exit {
     Listen = 69,
     /// Anything else; a bug or a broken system.
     Internal = 70,
+    /// A command's guest trapped, or used up what it was allowed: what an abort looks like.
+    Trapped = 134,
+    /// A command was ended by SIGINT.
+    Interrupted = 130,
+    /// A command was ended by SIGTERM.
+    Terminated = 143,
     /// Drained, but requests were still in flight at the deadline and were cut.
     Cut = 75,
 }

@@ -1,8 +1,9 @@
-//! Serves one revision of a function: hyper in front, wasmtime behind.
+//! Serves one revision of a function: hyper in front, wasmtime behind. Or runs one command to its end.
 //!
 //! A host takes a component that exports `wasi:http` (0.2 `incoming-handler` or 0.3 `handler`), and answers HTTP/1.1 and
-//! h2c on one socket, within the limits of its [`HostSpec`](wisp_api::wire::HostSpec). It knows neither containerd nor
-//! Kubernetes, does not route, does not queue, and never compiles while it serves.
+//! h2c on one socket, within the limits of its [`HostSpec`](wisp_api::wire::HostSpec). As the first process of a container
+//! it also runs `wasi:cli` commands. It knows neither containerd nor Kubernetes, does not route, does not queue, and never
+//! compiles while it serves.
 //!
 //! In the order of the data:
 //! - [`inspect`] says what a component is, or why it cannot be served; [`compile`] turns it into native code in a child
@@ -11,12 +12,14 @@
 //!   needs; [`context`] is the state of one wasm instance.
 //! - [`server`] accepts connections; [`handler`] admits a request; [`exchange`] drives one guest for one request and
 //!   [`body`] carries the bytes; [`respond`] is the only map from failure to status.
+//! - [`command`] runs a component that is no server.
 //! - [`metrics`] counts; [`instance`] speaks the control stream; [`cli`] puts it together; [`exit`] lists exit codes.
 
 #![deny(unsafe_code)]
 
 pub mod body;
 pub mod cli;
+pub mod command;
 pub mod compile;
 pub mod context;
 pub mod engine;

@@ -8,7 +8,7 @@ use clap::Parser;
 use wisp_host::cli::{HostArgs, run};
 use wisp_host::exit::Exit;
 
-/// Serves one WebAssembly component over HTTP.
+/// Serves or runs one WebAssembly component.
 #[derive(Parser)]
 #[command(name = "wisp-host", version)]
 struct Program {
@@ -17,7 +17,14 @@ struct Program {
 }
 
 fn main() -> ExitCode {
-    let program = Program::parse();
+    let program = match Program::try_parse() {
+        Ok(program) => program,
+        Err(error) if error.use_stderr() => {
+            let _ = error.print();
+            return Exit::Spec.into();
+        }
+        Err(help) => help.exit(),
+    };
     wisp_chassis::log::init(wisp_chassis::log::Format::Text);
     match run(program.host) {
         Ok(code) => code,

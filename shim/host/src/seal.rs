@@ -11,15 +11,16 @@ use std::path::{Path, PathBuf};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 
-use crate::inspect::World;
+use crate::inspect::{Entry, Kind, World};
 
 /// What every footer begins with; the digit is the format's version.
-const MAGIC: &[u8; 8] = b"WISPART1";
-/// Footer: magic, world, zeros, MAC.
+const MAGIC: &[u8; 8] = b"WISPART2";
+/// Footer: magic, world, kind, zeros, MAC.
 const FOOTER_BYTES: usize = 64;
 const MAC_BYTES: usize = 32;
 const SIGNED_FOOTER_BYTES: usize = FOOTER_BYTES - MAC_BYTES;
 const WORLD_AT: usize = MAGIC.len();
+const KIND_AT: usize = WORLD_AT + 1;
 const KEY_BYTES: usize = 32;
 /// Read at a time while checking: large enough to be fast, small enough for a warm host's memory.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -80,12 +81,20 @@ impl SealKey {
     /// # Errors
     /// When it cannot be read, is no key, or others can read it.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
+        let file = File::open(path).map_err(|source| KeyError::Io { path: path.to_owned(), source })?;
+        Self::read(file, path)
+    }
+
+    /// Reads the key from an open file, which messages call `path`.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn read(mut file: File, path: &Path) -> Result<Self, KeyError> {
         let io = |source| KeyError::Io { path: path.to_owned(), source };
-        let mut file = File::open(path).map_err(io)?;
         if file.metadata().map_err(io)?.mode() & 0o077 != 0 {
             return Err(KeyError::Readable(path.to_owned()));
         }
-        let mut bytes = Vec::with_capacity(KEY_BYTES);
+        let mut bytes = Vec::with_capacity(KEY_BYTES + 1);
         Read::by_ref(&mut file).take(KEY_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(io)?;
         if bytes.len() != KEY_BYTES {
             return Err(KeyError::Length(path.to_owned()));
@@ -93,12 +102,13 @@ impl SealKey {
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
     }
 
-    /// The footer that seals `code` for `world`.
+    /// The footer that seals `code` to be entered by `entry`.
     #[must_use]
-    pub fn footer(&self, code: &[u8], world: World) -> [u8; FOOTER_BYTES] {
+    pub fn footer(&self, code: &[u8], entry: Entry) -> [u8; FOOTER_BYTES] {
         let mut footer = [0; FOOTER_BYTES];
         footer[..WORLD_AT].copy_from_slice(MAGIC);
-        footer[WORLD_AT] = world_byte(world);
+        footer[WORLD_AT] = world_byte(entry.world);
+        footer[KIND_AT] = kind_byte(entry.kind);
         let mut mac = hmac::Context::with_key(&self.0);
         mac.update(code);
         mac.update(&footer[..SIGNED_FOOTER_BYTES]);
@@ -106,17 +116,17 @@ impl SealKey {
         footer
     }
 
-    /// Reads all of `file` and says which world it is sealed for.
+    /// Reads all of `file` and says how it is to be entered.
     ///
     /// # Errors
     /// When it is not sealed with this key.
-    pub fn check(&self, file: &mut File) -> Result<World, SealError> {
+    pub fn check(&self, file: &mut File) -> Result<Entry, SealError> {
         let length = file.metadata()?.len();
         let code_bytes = length.checked_sub(FOOTER_BYTES as u64).ok_or(SealError::NotSealed)?;
         let mut footer = [0; FOOTER_BYTES];
         file.seek(SeekFrom::Start(code_bytes))?;
         file.read_exact(&mut footer)?;
-        let world = world_of(&footer).ok_or(SealError::NotSealed)?;
+        let entry = entry_of(&footer).ok_or(SealError::NotSealed)?;
         file.seek(SeekFrom::Start(0))?;
         let mut mac = hmac::Context::with_key(&self.0);
         let mut code = file.take(code_bytes);
@@ -129,7 +139,7 @@ impl SealKey {
         }
         mac.update(&footer[..SIGNED_FOOTER_BYTES]);
         // Constant time does not matter here: who can try seals can also read the artifacts.
-        if mac.sign().as_ref() == &footer[SIGNED_FOOTER_BYTES..] { Ok(world) } else { Err(SealError::Forged) }
+        if mac.sign().as_ref() == &footer[SIGNED_FOOTER_BYTES..] { Ok(entry) } else { Err(SealError::Forged) }
     }
 }
 
@@ -156,21 +166,32 @@ fn world_byte(world: World) -> u8 {
     }
 }
 
-fn world_of(footer: &[u8; FOOTER_BYTES]) -> Option<World> {
+fn kind_byte(kind: Kind) -> u8 {
+    match kind {
+        Kind::Http => 1,
+        Kind::Command => 2,
+    }
+}
+
+fn entry_of(footer: &[u8; FOOTER_BYTES]) -> Option<Entry> {
     if &footer[..WORLD_AT] != MAGIC {
         return None;
     }
-    [World::P2, World::P3].into_iter().find(|&world| world_byte(world) == footer[WORLD_AT])
+    let world = [World::P2, World::P3].into_iter().find(|&world| world_byte(world) == footer[WORLD_AT])?;
+    let kind = [Kind::Http, Kind::Command].into_iter().find(|&kind| kind_byte(kind) == footer[KIND_AT])?;
+    Some(Entry { kind, world })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const ENTRY: Entry = Entry { kind: Kind::Command, world: World::P3 };
+
     fn sealed(key: &SealKey, code: &[u8]) -> File {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(code).unwrap();
-        file.write_all(&key.footer(code, World::P3)).unwrap();
+        file.write_all(&key.footer(code, ENTRY)).unwrap();
         file
     }
 
@@ -179,11 +200,11 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_file_is_accepted_with_its_world() {
+    fn a_sealed_file_is_accepted_with_its_entry() {
         let folder = tempfile::tempdir().unwrap();
         let mut file = sealed(&key(folder.path()), b"code");
         // The key is read again: it is the same.
-        assert_eq!(key(folder.path()).check(&mut file).unwrap(), World::P3);
+        assert_eq!(key(folder.path()).check(&mut file).unwrap(), ENTRY);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use rustix::fs::FlockOperation;
 
 use crate::compile::{CompileError, Compiler};
 use crate::engine::{compatibility_hash, hex};
-use crate::inspect::{InspectError, World, inspect};
+use crate::inspect::{Entry, InspectError, Kind, Wanted, World, inspect};
 use crate::seal::{KeyError, SealKey};
 
 /// What artifacts are called; everything else in the folder is left alone.
@@ -32,8 +32,8 @@ pub struct Artifact {
     pub digest: String,
     /// The sealed file.
     pub path: PathBuf,
-    /// Which world it serves.
-    pub world: World,
+    /// How it is entered.
+    pub entry: Entry,
 }
 
 /// A folder of artifacts.
@@ -111,16 +111,25 @@ impl ArtifactStore {
         self.folder.join(KEY_FILE)
     }
 
-    /// The artifact of `component`, compiled now if nobody did before. Safe to call at once from many tasks and
-    /// processes: one compiles, the others wait for it.
+    /// The artifact of `component`, which serves HTTP, compiled now if nobody did before. Safe to call at once from many
+    /// tasks and processes: one compiles, the others wait for it.
     ///
     /// # Errors
     /// When the component cannot be served or compiled, or the folder fails.
     pub async fn ensure(&self, component: &[u8]) -> Result<Artifact, StoreError> {
+        self.ensure_wanted(component, Wanted::Only(Kind::Http)).await
+    }
+
+    /// As [`Self::ensure`], of a component of any kind that is `wanted`.
+    ///
+    /// # Errors
+    /// When the component is of no wanted kind or cannot be compiled, or the folder fails.
+    pub async fn ensure_wanted(&self, component: &[u8], wanted: Wanted) -> Result<Artifact, StoreError> {
         let digest = hex(digest::digest(&digest::SHA256, component).as_ref());
-        let world = inspect(component)?.world;
-        let path = self.folder.join(format!("{digest}-{world}-{}.{EXTENSION}", self.hash(world)?));
-        let artifact = Artifact { digest: format!("sha256:{digest}"), path: path.clone(), world };
+        let entry = inspect(component, wanted)?.entry;
+        let Entry { kind, world } = entry;
+        let path = self.folder.join(format!("{digest}-{kind}-{world}-{}.{EXTENSION}", self.hash(world)?));
+        let artifact = Artifact { digest: format!("sha256:{digest}"), path: path.clone(), entry };
         if touch(&path) {
             return Ok(artifact);
         }
@@ -142,8 +151,8 @@ impl ArtifactStore {
         if touch(path) {
             return Ok(());
         }
-        let code = self.compiler.compile(component, artifact.world).await?;
-        let footer = self.key.footer(&code, artifact.world);
+        let code = self.compiler.compile(component, artifact.entry.world).await?;
+        let footer = self.key.footer(&code, artifact.entry);
         write_once(path, &code, &footer).map_err(io)?;
         self.shrink(path).map_err(io)
     }
@@ -232,7 +241,9 @@ fn write_once(path: &Path, code: &[u8], footer: &[u8]) -> io::Result<()> {
     let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
     temporary.write_all(code)?;
     temporary.write_all(footer)?;
-    temporary.as_file().set_permissions(Permissions::from_mode(0o400))?;
+    // The folder is closed to others; but who inherits the open file, as a container's user does, maps it by
+    // /proc/self/fd, where the file's own mode counts. It holds no secret, and the seal makes it nothing to write to.
+    temporary.as_file().set_permissions(Permissions::from_mode(0o444))?;
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|error| error.error)?;
     File::open(folder)?.sync_all()

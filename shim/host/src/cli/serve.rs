@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::timeout;
 use wisp_api::wire::{Artifact as WireArtifact, HostConcurrency, HostLimits, HostSpec};
 
+use super::drain::{Signals, serve_until};
 use super::{CommonArgs, compile_args};
 use crate::compile::Compiler;
 use crate::engine::Runtimes;
@@ -20,11 +19,8 @@ use crate::exit::Exit;
 use crate::handler::Host;
 use crate::load::load;
 use crate::revision::Revision;
-use crate::server::{self, Address, Listener, Stop};
+use crate::server::{Address, Listener};
 use crate::store::ArtifactStore;
-
-/// Beyond the request timeout, for answers that are being written.
-const DRAIN_MARGIN: Duration = Duration::from_secs(2);
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
@@ -97,7 +93,7 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<Exit> {
         let revision = Revision::new(spec(args, wire), loaded, Arc::clone(host.metrics()), &network)?;
         host.specialize(revision)?;
         println!("listening {}", listener.address());
-        until_signal(host, listener, timeout).await
+        serve_until(Signals::catch()?, host, listener, timeout).await
     })
 }
 
@@ -138,23 +134,4 @@ fn spec(args: ServeArgs, artifact: WireArtifact) -> HostSpec {
         }),
         concurrency: Some(HostConcurrency { slots: args.slots, reuse_requests: args.reuse_requests }),
     }
-}
-
-async fn until_signal(host: Arc<Host>, listener: Listener, timeout_of_requests: Duration) -> anyhow::Result<Exit> {
-    let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stop = Stop::default();
-    let mut serving = tokio::spawn(server::serve(listener, host, stop.clone()));
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
-        ended = &mut serving => ended?,
-    }
-    // No new connections; what is in flight, and requests that follow on open connections before they close, is served.
-    stop.drain.cancel();
-    if timeout(timeout_of_requests + DRAIN_MARGIN, &mut serving).await.is_ok() {
-        return Ok(Exit::Drained);
-    }
-    stop.cut.cancel();
-    serving.await?;
-    Ok(Exit::Cut)
 }

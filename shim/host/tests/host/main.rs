@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "what cannot go on fails the test")]
 
+mod contained;
+mod ensure;
 mod failing;
 mod limits;
 mod outbound;

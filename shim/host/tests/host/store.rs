@@ -27,7 +27,7 @@ async fn concurrent_first_users_compile_once() {
     let artifacts = futures::future::try_join_all(wanted).await.unwrap();
     assert!(artifacts.iter().all(|artifact| artifact == &artifacts[0]));
     assert_eq!(std::fs::read_to_string(&log).unwrap(), "run\n");
-    assert_eq!(artifacts[0].path.metadata().unwrap().permissions().mode() & 0o777, 0o400);
+    assert_eq!(artifacts[0].path.metadata().unwrap().permissions().mode() & 0o777, 0o444);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,7 +50,7 @@ async fn a_broken_seal_is_refused() {
     assert!(refused(&forged).contains("does not confirm"));
 
     // Compiled code without a seal is what a user could bring.
-    let raw = compiler().compile(&guests(), artifact.world).await.unwrap();
+    let raw = compiler().compile(&guests(), artifact.entry.world).await.unwrap();
     std::fs::write(&forged, raw).unwrap();
     assert!(refused(&forged).contains("not a sealed artifact"));
 }
