@@ -24,6 +24,15 @@ up: tools samples ## Build Wisp and the samples, run them, and print their addre
 	cargo build $(ALL) --bins --profile $(PROFILE)
 	exec $(PROGRAM) up samples $(ARGS)
 
+# For the last step alone: the libraries are those of any other release build for this target.
+STATIC := -C target-feature=+crt-static -C relocation-model=static
+TRIPLE := $(shell uname -m)-unknown-linux-gnu
+
+.PHONY: static
+static: tools ## Build the host without shared libraries, as a container starts it, and print where it is.
+	cargo rustc --locked --release -p wisp-host --bin wisp-host --target $(TRIPLE) -- $(STATIC)
+	@echo target/$(TRIPLE)/release/wisp-host
+
 .PHONY: test
 test: tools ## Run every test that this machine can run, and say which are left out.
 	@.ci/test

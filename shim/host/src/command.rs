@@ -174,7 +174,7 @@ fn wasi(spec: &CommandSpec, command: &LoadedCommand) -> Result<WasiCtx, CommandE
             .map_err(|error| CommandError::Preopen { path: host_path.clone(), message: format!("{error:#}") })?;
     }
     if spec.sockets == Sockets::Allow {
-        wasi.inherit_network().allow_ip_name_lookup(true);
+        wasi.inherit_network().allow_tcp(true).allow_udp(true).allow_ip_name_lookup(true);
     }
     Ok(wasi.build())
 }

@@ -10,13 +10,12 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
-use wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER;
 use wasmparser::Parser;
 use wasmtime::Engine;
-use wit_component::ComponentEncoder;
 
 use crate::engine::{Role, engine_config};
-use crate::inspect::{PREVIEW1, World};
+use crate::inspect::World;
+use crate::preview1;
 
 /// A component of 30 MiB (a whole Python) takes about a minute of CPU time on a slow machine.
 const CPU_SECONDS: u64 = 300;
@@ -143,17 +142,11 @@ pub fn run_child(world: World) -> anyhow::Result<()> {
     // Descriptors 0 to 2 are open; from here on nothing can be opened, whatever the component talks the compiler into.
     limit(Resource::Nofile, 3)?;
     if Parser::is_core_wasm(&component) {
-        component = wrap(&component)?;
+        component = preview1::wrap(&component)?;
     }
     let code = engine.precompile_component(&component)?;
     io::stdout().lock().write_all(&code)?;
     Ok(())
-}
-
-/// Makes a component of a preview 1 command: the adapter turns what it imports into WASI 0.2.
-fn wrap(module: &[u8]) -> anyhow::Result<Vec<u8>> {
-    let encoder = ComponentEncoder::default().validate(true).module(module)?;
-    encoder.adapter(PREVIEW1, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER)?.encode()
 }
 
 fn limit(resource: Resource, value: u64) -> anyhow::Result<()> {

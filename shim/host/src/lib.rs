@@ -7,7 +7,8 @@
 //!
 //! In the order of the data:
 //! - [`inspect`] says what a component is, or why it cannot be served; [`compile`] turns it into native code in a child
-//!   process; [`seal`] signs the result; [`store`] keeps it by digest; [`load`] maps it (the one file with `unsafe`).
+//!   process, where [`preview1`] first makes a component of an old module; [`seal`] signs the result; [`store`] keeps it
+//!   by digest; [`load`] maps it (the one file with `unsafe`).
 //! - [`engine`] holds every wasmtime setting; [`limits`], [`outbound`] and [`revision`] turn a spec into what a request
 //!   needs; [`context`] is the state of one wasm instance.
 //! - [`server`] accepts connections; [`handler`] admits a request; [`exchange`] drives one guest for one request and
@@ -34,6 +35,7 @@ pub mod load;
 pub mod meter;
 pub mod metrics;
 pub mod outbound;
+pub mod preview1;
 pub mod respond;
 pub mod revision;
 pub mod seal;

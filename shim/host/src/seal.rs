@@ -3,9 +3,9 @@
 //! Compiled code is native code; whoever chooses it runs in our process. So a host loads only files that end in a footer
 //! with an HMAC-SHA256 over everything before it, under a key that never leaves the installation.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ring::hmac;
@@ -143,18 +143,17 @@ impl SealKey {
     }
 }
 
-/// Writes a fresh key beside `path` and links it there: the first of several processes wins, none sees half a key.
+/// Writes a fresh key beside `path` and links it there: the first of several threads or processes wins, and none sees
+/// half a key.
 fn create(path: &Path) -> io::Result<()> {
     let mut key = [0; KEY_BYTES];
     SystemRandom::new().fill(&mut key).map_err(|_| io::Error::other("the system gives no random bytes"))?;
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    // For this user alone from its first moment, and of a name of its own.
+    let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
     file.write_all(&key)?;
-    file.sync_all()?;
-    let linked = std::fs::hard_link(&temporary, path);
-    std::fs::remove_file(&temporary)?;
-    match linked {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        Err(lost) if lost.error.kind() != io::ErrorKind::AlreadyExists => Err(lost.error),
         _ => Ok(()),
     }
 }
@@ -205,6 +204,16 @@ mod tests {
         let mut file = sealed(&key(folder.path()), b"code");
         // The key is read again: it is the same.
         assert_eq!(key(folder.path()).check(&mut file).unwrap(), ENTRY);
+    }
+
+    #[test]
+    fn all_who_make_the_key_at_once_get_the_same_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| key(folder.path()).footer(b"code", ENTRY))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert!(made.iter().all(|footer| footer == &made[0]));
     }
 
     #[test]

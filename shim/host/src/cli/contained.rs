@@ -5,6 +5,7 @@
 
 mod settings;
 
+use std::fs::File;
 use std::os::fd::RawFd;
 use std::path::Path;
 use std::process::ExitCode;
@@ -60,6 +61,8 @@ pub(super) fn run(args: ContainedArgs) -> ExitCode {
 }
 
 fn contained(args: ContainedArgs) -> Result<ExitCode, Failed> {
+    // Before anything else is opened: where one is missing, the runtime's own would get its number.
+    let (artifact, key) = (descriptor(ARTIFACT, "the artifact")?, descriptor(KEY, "the seal key")?);
     let common = args.common();
     let runtime = common.runtime().map_err(Failed::internal)?;
     let signals = {
@@ -67,7 +70,7 @@ fn contained(args: ContainedArgs) -> Result<ExitCode, Failed> {
         Signals::catch().map_err(Failed::internal)?
     };
     let given = Given { network: common.network().map_err(Failed::setting)?, env: guest_env()?, args };
-    let sealed = sealed()?;
+    let sealed = sealed(artifact, key)?;
     let exit = match sealed.entry().kind {
         Kind::Http => runtime.block_on(serve(given, sealed, signals)).map(ExitCode::from),
         Kind::Command => {
@@ -85,16 +88,15 @@ async fn end_by(mut signals: Signals) {
     std::process::exit(signals.recv().await as i32)
 }
 
+fn descriptor(number: RawFd, what: &str) -> Result<File, Failed> {
+    inherited(number).map_err(|error| {
+        let why = "`contained` is for a container runtime, which opens it";
+        Failed::Artifact(format!("descriptor {number}, {what}, is not open: {error}; {why}"))
+    })
+}
+
 /// The key is closed when this returns, and the artifact when it is mapped: before any code of the guest runs.
-fn sealed() -> Result<Sealed, Failed> {
-    let open = |number, what| {
-        inherited(number).map_err(|error| {
-            Failed::Artifact(format!(
-                "descriptor {number}, {what}, is not open: {error}; `contained` is for a container runtime"
-            ))
-        })
-    };
-    let (artifact, key) = (open(ARTIFACT, "the artifact")?, open(KEY, "the seal key")?);
+fn sealed(artifact: File, key: File) -> Result<Sealed, Failed> {
     let key = SealKey::read(key, Path::new("at descriptor 4")).map_err(|error| Failed::Artifact(error.to_string()))?;
     Sealed::check(artifact, Path::new("at descriptor 3"), &key).map_err(|error| Failed::Artifact(error.to_string()))
 }

@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use rustix::process::{Pid, Signal};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use wisp_host::inspect::Wanted;

@@ -11,7 +11,7 @@ use crate::support::{prebuilt, program, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_ends_with_its_own_exit_code() {
-    for (component, code) in [(COMPONENT, 0), (COMPONENT, 1), (PREVIEW1, 0), (PREVIEW1, 1)] {
+    for (component, code) in [(COMPONENT, 0), (COMPONENT, 1), (PREVIEW1, 0), (PREVIEW1, 42)] {
         let ran = container(component).await.args(&[&code.to_string(), "more"]).run().await;
         assert_eq!((ran.code, ran.out), (Some(code), format!("args: {code} more\n")), "{component} {}", ran.err);
         assert_eq!(ran.err, "", "{component}");
@@ -110,7 +110,9 @@ async fn signals_end_a_guest_that_sleeps_and_one_that_computes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_waits_for_input_is_ended_by_a_signal() {
     let mut child = container(COMPONENT).await.args(&["cat"]).start();
-    child.stdin.as_mut().unwrap().write_all(b"here\n").await.unwrap();
+    // Held to the end: a guest that sees the end of its input ends by itself.
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"here\n").await.unwrap();
     assert_eq!(line(&mut child).await, "here\n");
     signal(&child, Signal::TERM);
     assert_eq!(within(child.wait()).await.unwrap().code(), Some(143));
