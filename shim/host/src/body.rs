@@ -85,10 +85,20 @@ pub enum HostBody {
 /// An answer that its guest still writes. An error on it makes hyper reset the connection or stream, so that the client
 /// cannot take a cut answer for a whole one.
 pub struct Streaming {
+    /// What is missing of the length that the answer's head promised.
+    left: Option<u64>,
     /// `None` when the guest is done and the slot given back.
     exchange: Option<Exchange>,
     frames: std::collections::VecDeque<Frame<Bytes>>,
     rest: Option<WasiBody>,
+}
+
+/// What a guest has begun to answer.
+pub struct Answer {
+    /// Its body.
+    pub body: WasiBody,
+    /// The length that its head promises.
+    pub length: Option<u64>,
 }
 
 impl HostBody {
@@ -103,20 +113,32 @@ impl HostBody {
     ///
     /// # Errors
     /// When the answer breaks off before anything of it was sent: the client then gets a proper error.
-    pub fn of(mut exchange: Exchange, mut body: WasiBody, context: &mut Context<'_>) -> Result<Self, Failure> {
-        let mut frames = Vec::new();
-        while exchange.is_finished() && frames.len() <= GATHERED_FRAMES_MAX {
+    pub fn of(mut exchange: Exchange, answer: Answer, context: &mut Context<'_>) -> Result<Self, Failure> {
+        let Answer { mut body, length } = answer;
+        let (mut frames, mut driven) = (Vec::new(), false);
+        while (exchange.is_finished() || exchange.is_shared()) && frames.len() <= GATHERED_FRAMES_MAX {
             match Pin::new(&mut body).poll_frame(context) {
-                Poll::Ready(Some(Ok(frame))) => frames.push(frame),
+                Poll::Ready(Some(Ok(frame))) => {
+                    frames.push(frame);
+                    driven = false;
+                }
                 Poll::Ready(Some(Err(error))) => return Err(exchange.fail(Failure::from_body(error))),
                 Poll::Ready(None) => {
                     exchange.body_complete();
                     return Ok(Self::complete(frames));
                 }
+                // A shared guest may have its answer ready, and only be busy with others.
+                Poll::Pending if exchange.is_shared() && !driven => {
+                    driven = true;
+                    if let Poll::Ready(Err(failure)) = exchange.poll_guest(context) {
+                        return Err(failure);
+                    }
+                }
                 Poll::Pending => break,
             }
         }
-        let mut streaming = Streaming { exchange: Some(exchange), frames: frames.into(), rest: Some(body) };
+        let mut streaming =
+            Streaming { left: length, exchange: Some(exchange), frames: frames.into(), rest: Some(body) };
         match streaming.poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => streaming.frames.push_front(frame),
             Poll::Ready(Some(Err(failure))) => return Err(failure),
@@ -133,7 +155,7 @@ impl HostBody {
             (Some(last), before) => {
                 frames.extend(before);
                 frames.push(last);
-                Self::Streaming(Box::new(Streaming { exchange: None, frames: frames.into(), rest: None }))
+                Self::Streaming(Box::new(Streaming { left: None, exchange: None, frames: frames.into(), rest: None }))
             }
         }
     }
@@ -167,14 +189,25 @@ impl Streaming {
         }
     }
 
-    /// The client has its answer. A guest that still works may finish on its own, within its deadline; it keeps its slot.
+    fn passed(&mut self, frame: &Frame<Bytes>) {
+        if let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) {
+            *left = left.saturating_sub(data.len() as u64);
+        }
+    }
+
+    /// The client has its answer.
     fn end(&mut self) {
-        let Some(mut exchange) = self.exchange.take() else { return };
-        if exchange.is_finished() {
+        if let Some(exchange) = self.exchange.take() {
             exchange.body_complete();
-        } else {
-            // Owned by its slot: a drain waits for it, and its deadline bounds it.
-            tokio::spawn(exchange.finish());
+        }
+    }
+}
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        // Whoever has as many bytes as were promised does not ask for more.
+        if self.left == Some(0) {
+            self.end();
         }
     }
 }
@@ -186,7 +219,13 @@ impl Body for HostBody {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         match &mut *self {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Streaming(streaming) => streaming.poll_frame(context),
+            Self::Streaming(streaming) => {
+                let polled = streaming.poll_frame(context);
+                if let Poll::Ready(Some(Ok(frame))) = &polled {
+                    streaming.passed(frame);
+                }
+                polled
+            }
         }
     }
 

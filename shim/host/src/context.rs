@@ -11,6 +11,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use crate::limits::{MemoryLimiter, RESOURCES_MAX};
 use crate::meter::Meter;
 use crate::outbound::OutboundHooks;
+use crate::shared::Ledger;
 
 /// All that host calls of one guest work on.
 pub struct Guest {
@@ -20,7 +21,16 @@ pub struct Guest {
     hooks: OutboundHooks,
     config: Arc<WasiConfigVariables>,
     memory: MemoryLimiter,
-    meter: Arc<Meter>,
+    account: Account,
+}
+
+/// Who pays for what a guest computes.
+#[derive(Clone)]
+pub enum Account {
+    /// The one request that it has.
+    One(Arc<Meter>),
+    /// The requests in a shared wasm instance.
+    Several(Arc<Ledger>),
 }
 
 /// What a [`Guest`] is made of.
@@ -33,24 +43,29 @@ pub struct GuestParts {
     pub config: Arc<WasiConfigVariables>,
     /// Bounds its memory.
     pub memory: MemoryLimiter,
-    /// The first request's meter.
-    pub meter: Arc<Meter>,
+    /// Who pays.
+    pub account: Account,
 }
 
 impl Guest {
     /// A guest with nothing but `parts`.
     #[must_use]
     pub fn new(parts: GuestParts) -> Self {
-        let GuestParts { wasi, hooks, config, memory, meter } = parts;
+        let GuestParts { wasi, hooks, config, memory, account } = parts;
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
-        Self { wasi, http: WasiHttpCtx::new(), table, hooks, config, memory, meter }
+        Self { wasi, http: WasiHttpCtx::new(), table, hooks, config, memory, account }
     }
 
     /// From now on the guest serves the request that `meter` belongs to, until `deadline`.
     pub fn begin_request(&mut self, meter: Arc<Meter>, deadline: Instant) {
-        self.meter = meter;
+        self.account = Account::One(meter);
         self.hooks.set_deadline(deadline);
+    }
+
+    /// The guest serves one more request besides those that it has, until `deadline`.
+    pub fn add_request(&mut self, deadline: Instant) {
+        self.hooks.extend_deadline(deadline);
     }
 
     /// The configuration that `wasi:config/store` shows.
@@ -59,10 +74,10 @@ impl Guest {
         &self.config
     }
 
-    /// The present request's meter.
+    /// Who pays for what it computes.
     #[must_use]
-    pub fn meter(&self) -> &Meter {
-        &self.meter
+    pub fn account(&self) -> &Account {
+        &self.account
     }
 
     /// The limiter of its memory.

@@ -16,6 +16,7 @@ use crate::guest::{self, Call, GuestFuture};
 use crate::meter::Meter;
 use crate::respond::Failure;
 use crate::revision::{Instance, Revision};
+use crate::shared::Member;
 
 /// A guest at work on a request.
 pub struct Exchange {
@@ -31,7 +32,9 @@ pub struct Exchange {
 /// The guest, or what it left.
 enum Work {
     Running(GuestFuture),
-    // Running => (Returned | Over)
+    /// In a wasm instance with other requests.
+    Shared(Member),
+    // Running => (Returned | Over), Shared => Over
     /// It has returned; its instance may serve again, once its answer's body is complete.
     Returned(Box<Instance>),
     // Returned => Over
@@ -83,8 +86,15 @@ impl Exchange {
         let meter = Arc::clone(&admitted.meter);
         let deadline = meter.origin() + admitted.revision.limits.timeout;
         let call = Call { request, response: sender, meter: Arc::clone(&meter), deadline };
-        let guest = guest::run(Arc::clone(&admitted.revision), call);
-        Self { guest: Work::Running(guest), response, meter, deadline, alarm: None, admitted }
+        let guest = match admitted.revision.shared() {
+            Some(shared) => {
+                let member = shared.join(&admitted.revision, &meter);
+                member.give(call);
+                Work::Shared(member)
+            }
+            None => Work::Running(guest::run(Arc::clone(&admitted.revision), call)),
+        };
+        Self { guest, response, meter, deadline, alarm: None, admitted }
     }
 
     /// The request's counters.
@@ -93,10 +103,20 @@ impl Exchange {
         &self.meter
     }
 
+    /// Whether its guest works for other requests as well.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self.guest, Work::Shared(_))
+    }
+
     /// Whether the guest has nothing more to do.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        !matches!(self.guest, Work::Running(_))
+        match &self.guest {
+            Work::Running(_) => false,
+            Work::Shared(member) => member.is_idle(),
+            Work::Returned(_) | Work::Over => true,
+        }
     }
 
     /// Lets the guest work until it has begun its answer.
@@ -110,7 +130,13 @@ impl Exchange {
         }
         match Pin::new(&mut self.response).poll(context) {
             Poll::Ready(Ok(Ok(response))) => Poll::Ready(Ok(response)),
-            Poll::Ready(Ok(Err(error))) => Poll::Ready(Err(self.fail(Failure::from_answer(error)))),
+            Poll::Ready(Ok(Err(error))) => {
+                let failure = Failure::from_answer(error);
+                if let (Failure::Answered(..), Work::Shared(_)) = (&failure, &self.guest) {
+                    self.leave();
+                }
+                Poll::Ready(Err(self.fail(failure)))
+            }
             // The sender lives in the guest's store or future: gone only when the guest is.
             Poll::Ready(Err(oneshot::Canceled)) if self.is_finished() => {
                 Poll::Ready(Err(self.fail(Failure::NoResponse)))
@@ -121,7 +147,11 @@ impl Exchange {
 
     /// Lets the guest work; ready when it has nothing more to do, or has failed.
     pub fn poll_guest(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        let Work::Running(future) = &mut self.guest else { return Poll::Ready(Ok(())) };
+        let future = match &mut self.guest {
+            Work::Running(future) => future,
+            Work::Shared(member) => return member.poll(context).map_err(|failure| self.fail(failure)),
+            Work::Returned(_) | Work::Over => return Poll::Ready(Ok(())),
+        };
         self.meter.poll_begins(Instant::now());
         // A panic is a bug of the host or of wasmtime; it must cost this request and nobody else.
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
@@ -150,20 +180,41 @@ impl Exchange {
         }
     }
 
-    /// The answer's body is complete: the instance that made it may serve again.
-    pub fn body_complete(&mut self) {
-        if let Work::Returned(instance) = std::mem::replace(&mut self.guest, Work::Over) {
-            self.admitted.revision.park(*instance);
+    /// The answer's body is complete: the instance that made it may serve again. A guest that still works may finish on
+    /// its own, within its deadline; it keeps its slot.
+    pub fn body_complete(mut self) {
+        self.guest = match std::mem::replace(&mut self.guest, Work::Over) {
+            Work::Returned(instance) => return self.admitted.revision.park(*instance),
+            Work::Shared(member) => match member.leave() {
+                Ok(()) => return,
+                Err(member) => Work::Shared(member),
+            },
+            Work::Over => return,
+            Work::Running(guest) => Work::Running(guest),
+        };
+        // Owned by its slot: a drain waits for it, and its deadline bounds it. Without a runtime the process ends.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(self.finish());
         }
     }
 
     /// The guest has returned but its answer is not complete, and never will be while its store holds the other end.
     pub fn discard_instance(&mut self) {
-        self.guest = Work::Over;
+        match &self.guest {
+            Work::Shared(member) => member.end_if_alone(),
+            _ => self.guest = Work::Over,
+        }
     }
 
-    /// Lets the guest finish what it does beyond its answer, within the request's deadline.
-    pub async fn finish(mut self) {
+    /// The guest has answered with an error, as it may: nobody else in its wasm instance need notice.
+    fn leave(&mut self) {
+        if let Work::Shared(member) = std::mem::replace(&mut self.guest, Work::Over) {
+            // Where it still works, and for this request alone, it is stopped as elsewhere.
+            drop(member.leave());
+        }
+    }
+
+    async fn finish(mut self) {
         let ended = std::future::poll_fn(|context| match self.poll_guest(context) {
             Poll::Ready(ended) => Poll::Ready(ended),
             Poll::Pending => self.poll_limits(context).map(Err),

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version};
 use http_body::Body;
 use wasmtime_wasi_http::Error;
 
-use crate::body::{HostBody, LimitedBody};
+use crate::body::{Answer, HostBody, LimitedBody};
 use crate::exchange::{Admitted, Exchange};
 use crate::metrics::Metrics;
 use crate::respond::{FAILED, Failure, REFUSED, Refusal};
@@ -91,10 +91,10 @@ impl Host {
             Err(failure) => return failure.respond(),
         };
         mark(&mut head.headers, &exchange);
-        let mut exchange = Some((exchange, body));
+        let mut begun = Some((exchange, Answer { body, length: content_length(&head.headers) }));
         let body = poll_fn(|context| {
-            let (exchange, body) = exchange.take().expect("ready at the first poll");
-            Poll::Ready(HostBody::of(exchange, body, context))
+            let (exchange, answer) = begun.take().expect("ready at the first poll");
+            Poll::Ready(HostBody::of(exchange, answer, context))
         });
         match body.await {
             Ok(body) => Response::from_parts(head, body),
@@ -114,8 +114,7 @@ impl Host {
 
 /// What can be refused before a guest sees anything of it.
 fn check<B>(mut request: Request<B>, body_bytes_max: u64) -> Result<Request<B>, Failure> {
-    let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > body_bytes_max) {
+    if content_length(request.headers()).is_some_and(|length| length > body_bytes_max) {
         return Err(Failure::BodyTooLarge);
     }
     if request.uri().authority().is_none() && !request.headers().contains_key(HOST) {
@@ -126,6 +125,10 @@ fn check<B>(mut request: Request<B>, body_bytes_max: u64) -> Result<Request<B>, 
         request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
     }
     Ok(request)
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
 }
 
 /// Adds what the host knows, and takes away what only a host may say.

@@ -11,8 +11,9 @@
 //!   by digest; [`load`] maps it (the one file with `unsafe`).
 //! - [`engine`] holds every wasmtime setting; [`limits`], [`outbound`] and [`revision`] turn a spec into what a request
 //!   needs; [`context`] is the state of one wasm instance.
-//! - [`server`] accepts connections; [`handler`] admits a request; [`exchange`] drives one guest for one request and
-//!   [`body`] carries the bytes; [`respond`] is the only map from failure to status.
+//! - [`server`] accepts connections; [`handler`] admits a request; [`exchange`] drives one guest for one request, or
+//!   one of several in a [`shared`] wasm instance; [`body`] carries the bytes; [`respond`] is the only map from failure to
+//!   status.
 //! - [`command`] runs a component that is no server.
 //! - [`metrics`] counts; [`instance`] speaks the control stream; [`cli`] puts it together; [`exit`] lists exit codes.
 
@@ -40,6 +41,7 @@ pub mod respond;
 pub mod revision;
 pub mod seal;
 pub mod server;
+pub mod shared;
 pub mod stdio;
 pub mod store;
 pub mod ticker;

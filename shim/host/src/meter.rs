@@ -71,6 +71,21 @@ impl Meter {
         if used < self.cpu_time_max { Ok(()) } else { Err(CpuTimeExceeded(self.cpu_time_max)) }
     }
 
+    /// The guest computed for `took` outside of polls that are this request's alone.
+    ///
+    /// # Errors
+    /// When its CPU time is used up.
+    pub fn charge(&self, took: Duration) -> Result<(), CpuTimeExceeded> {
+        self.polled_nanos.fetch_add(nanos(took), Relaxed);
+        if self.is_cpu_time_used_up() { Err(CpuTimeExceeded(self.cpu_time_max)) } else { Ok(()) }
+    }
+
+    /// Whether the polls that ended have used all of its CPU time.
+    #[must_use]
+    pub fn is_cpu_time_used_up(&self) -> bool {
+        self.cpu_time() >= self.cpu_time_max
+    }
+
     /// The request's body turned out to be larger than allowed.
     pub fn set_body_too_large(&self) {
         self.body_too_large.store(true, Relaxed);

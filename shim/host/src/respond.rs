@@ -36,6 +36,10 @@ pub enum Failure {
     TimedOut,
     /// The guest used more CPU time than it may.
     CpuTime(Ticket, CpuTimeExceeded),
+    /// As before, in a wasm instance with other requests: already in the log.
+    Stopped(Ticket),
+    /// The wasm instance that it shared with another request failed: already in the log.
+    Lost(Ticket),
     /// There is no room for another wasm instance.
     NoRoom,
     /// The guest trapped, or could not be instantiated.
@@ -115,9 +119,9 @@ impl Failure {
             Self::NoAuthority => "no-authority",
             Self::BodyTooLarge => "body-too-large",
             Self::TimedOut => "timeout",
-            Self::CpuTime(..) => "cpu-time",
+            Self::CpuTime(..) | Self::Stopped(_) => "cpu-time",
             Self::NoRoom => "no-room",
-            Self::Trapped(..) => "trap",
+            Self::Trapped(..) | Self::Lost(_) => "trap",
             Self::Answered(..) => "guest-error",
             Self::NoResponse => "no-response",
             Self::Panic => "panic",
@@ -138,10 +142,10 @@ impl Failure {
             }
             Self::NoResponse => (StatusCode::BAD_GATEWAY, "the function returned without an answer\n".to_owned()),
             Self::Panic => (StatusCode::BAD_GATEWAY, "the host failed; its log says how\n".to_owned()),
-            Self::CpuTime(ticket, _) => {
+            Self::CpuTime(ticket, _) | Self::Stopped(ticket) => {
                 (StatusCode::GATEWAY_TIMEOUT, format!("the function computed for too long; its log has id {ticket}\n"))
             }
-            Self::Trapped(ticket, _) | Self::Answered(ticket, _) => {
+            Self::Trapped(ticket, _) | Self::Lost(ticket) | Self::Answered(ticket, _) => {
                 (StatusCode::BAD_GATEWAY, format!("the function failed; its log tells why under id {ticket}\n"))
             }
         };
@@ -161,6 +165,9 @@ impl Failure {
             Self::NoResponse => tracing::warn!(revision, "guest returned without an answer"),
             Self::NoRoom => tracing::warn!(revision, "no room for another wasm instance; lower concurrency.slots"),
             Self::Panic => tracing::error!(revision, "panic while running a guest; please report it"),
+            Self::Stopped(id) | Self::Lost(id) => {
+                tracing::debug!(revision, %id, "request ended with the wasm instance that it shared");
+            }
             Self::NoAuthority | Self::BodyTooLarge | Self::TimedOut => {
                 tracing::debug!(revision, reason = self.word(), "request ended by the host");
             }

@@ -13,17 +13,18 @@ use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::handler::{Proxy, ProxyPre};
 use wisp_api::wire::{HostSpec, Preopen};
 
-use crate::context::{Guest, GuestParts};
+use crate::context::{Account, Guest, GuestParts};
 use crate::limits::{HOSTCALL_BYTES_MAX, Limits, MemoryLimiter, RANDOM_BYTES_MAX};
 use crate::load::Loaded;
 use crate::meter::Meter;
 use crate::metrics::Metrics;
 use crate::outbound::{Network, OutboundHooks, Policy, PolicyError, Upstreams};
+use crate::shared::{Ledger, SharedInstances};
 use crate::stdio::GuestOutput;
 use crate::ticker::Ticker;
 
 /// How long a reusable instance waits for its next request before its memory is given back.
-const PARKED_FOR: Duration = Duration::from_secs(1);
+pub(crate) const PARKED_FOR: Duration = Duration::from_secs(1);
 
 /// One revision, ready to serve.
 pub struct Revision {
@@ -41,6 +42,8 @@ pub struct Revision {
     output: Option<Arc<GuestOutput>>,
     upstreams: Option<Arc<Upstreams>>,
     parked: Mutex<Parking>,
+    /// Where several requests may be in one wasm instance.
+    shared: Option<Arc<SharedInstances>>,
     ticker: Ticker,
 }
 
@@ -108,10 +111,12 @@ impl Revision {
         let limits = Limits::new(&spec.limits.unwrap_or_default(), &spec.concurrency.unwrap_or_default());
         let policy = Policy::parse(&spec.outbound)?;
         let ticker = Ticker::start(engine_of(&loaded).clone(), Arc::clone(&metrics))?;
+        // A 0.2 guest can do only one thing at a time.
+        let concurrent = matches!(&*loaded.pre, ProxyPre::P3(_)) && limits.reuse_requests > 1;
+        let shared = concurrent.then(Arc::default);
         let revision = Self {
             name: format!("{}/{}", spec.namespace, spec.revision),
             limits,
-            metrics,
             loaded,
             args: spec.args,
             env: sorted(spec.env),
@@ -120,6 +125,8 @@ impl Revision {
             output: spec.inherit_stdio.then(|| Arc::new(GuestOutput::default())),
             upstreams: (!policy.is_empty()).then(|| Arc::new(Upstreams::new(policy, network.clone()))),
             parked: Mutex::default(),
+            shared,
+            metrics,
             ticker,
         };
         revision.wasi()?;
@@ -144,8 +151,26 @@ impl Revision {
             instance.requests += 1;
             return Ok(instance);
         }
+        self.new_instance(meter, Account::One(Arc::clone(meter)), deadline).await
+    }
+
+    /// A new instance for several requests at once, who pay by `ledger`; the first is that of `meter`.
+    ///
+    /// # Errors
+    /// As for [`Self::instance`].
+    pub async fn shared_instance(&self, meter: &Meter, ledger: Arc<Ledger>) -> wasmtime::Result<Instance> {
+        self.new_instance(meter, Account::Several(ledger), meter.origin() + self.limits.timeout).await
+    }
+
+    /// The wasm instances that serve several requests at once, if this revision has such.
+    #[must_use]
+    pub fn shared(&self) -> Option<&Arc<SharedInstances>> {
+        self.shared.as_ref()
+    }
+
+    async fn new_instance(&self, meter: &Meter, account: Account, deadline: Instant) -> wasmtime::Result<Instance> {
         let began = Instant::now();
-        let mut store = self.store(meter, deadline)?;
+        let mut store = self.store(account, deadline)?;
         let proxy = self.loaded.pre.instantiate_async(&mut store).await?;
         let took = began.elapsed();
         meter.set_instantiate(took);
@@ -189,13 +214,13 @@ impl Revision {
         }
     }
 
-    fn store(&self, meter: &Arc<Meter>, deadline: Instant) -> wasmtime::Result<Store<Guest>> {
+    fn store(&self, account: Account, deadline: Instant) -> wasmtime::Result<Store<Guest>> {
         let guest = Guest::new(GuestParts {
             wasi: self.wasi().map_err(wasmtime::Error::new)?,
             hooks: OutboundHooks::new(self.upstreams.clone(), deadline),
             config: Arc::clone(&self.config),
             memory: MemoryLimiter::new(self.limits.memory_bytes, Arc::clone(&self.metrics)),
-            meter: Arc::clone(meter),
+            account,
         });
         let mut store = Store::new(engine_of(&self.loaded), guest);
         store.limiter(|guest| guest.memory());
@@ -222,8 +247,12 @@ impl Revision {
 }
 
 /// Runs inside a computing guest at each tick: stop it, or let others have the thread for a turn.
-fn on_tick(guest: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
-    guest.data().meter().check_cpu_time(Instant::now())?;
+fn on_tick(mut guest: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
+    match guest.data().account().clone() {
+        Account::One(meter) => meter.check_cpu_time(Instant::now())?,
+        // The last of the stack is the call that the host made.
+        Account::Several(ledger) => ledger.tick(guest.async_call_stack()?.last(), Instant::now())?,
+    }
     Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
 }
 

@@ -39,6 +39,11 @@ impl OutboundHooks {
     pub fn set_deadline(&mut self, deadline: Instant) {
         self.deadline = deadline;
     }
+
+    /// The guest serves one more request. Whose a call is cannot be told, so it may last as long as the longest of them.
+    pub fn extend_deadline(&mut self, deadline: Instant) {
+        self.deadline = self.deadline.max(deadline);
+    }
 }
 
 impl WasiHttpHooks for OutboundHooks {

@@ -37,8 +37,8 @@ async fn every_way_to_leave_without_an_answer_is_a_502() {
 async fn an_answer_that_traps_on_its_way_is_never_taken_for_a_whole_one() {
     let host = given("guests.wasm").limits(|limits| limits.cpu_time_millis = 100).served().await;
     for path in ["/trap/after-headers", "/loop/after-headers"] {
-        let response = host.send(get(path)).await;
-        // Either the trap came before the head was sent, or the body is cut.
+        // Either the trap came before the head was sent, or the answer is cut: on a busy machine even before its head.
+        let Ok(response) = within(host.http1().await.send_request(get(path))).await else { continue };
         let status = response.status();
         assert!(status.is_server_error() || read(response).await.is_err(), "{path}: {status}");
     }

@@ -7,6 +7,7 @@ mod ensure;
 mod failing;
 mod limits;
 mod outbound;
+mod pooled;
 mod process;
 mod serving;
 mod store;

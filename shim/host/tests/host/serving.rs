@@ -68,6 +68,7 @@ async fn streams_both_ways(host: &Served) {
 async fn bodies_stream_both_ways_at_once() {
     streams_both_ways(&given("guests.wasm").served().await).await;
     streams_both_ways(&given("guests-p3.wasm").served().await).await;
+    streams_both_ways(&given("guests-p3.wasm").reuse(10).served().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
