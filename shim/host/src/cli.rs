@@ -7,13 +7,17 @@ mod serve;
 mod warm;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use crate::admin::AdminPort;
 use crate::compile;
 use crate::exit::Exit;
+use crate::handler::Host;
 use crate::inspect::World;
 use crate::outbound::Network;
 
@@ -61,6 +65,9 @@ pub struct CommonArgs {
     /// Threads that run guests; at most two by default.
     #[arg(long)]
     pub workers: Option<usize>,
+    /// Where to answer /live, /ready, /metrics and /dump, such as 127.0.0.1:9090; nowhere by default.
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin: Option<SocketAddr>,
     /// Addresses that no function may reach besides the machine's own, such as 10.0.0.0/8; may be repeated.
     #[arg(long = "deny-outbound", value_name = "NETWORK")]
     pub deny_outbound: Vec<String>,
@@ -74,6 +81,21 @@ impl CommonArgs {
         let denied = self.deny_outbound.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
         let allowed = self.allow_private_outbound.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
         Ok(Network { denied, allowed })
+    }
+
+    /// The admin port, if it is asked for.
+    async fn open_admin(&self, host: &Arc<Host>) -> Result<Option<AdminPort>, Exit> {
+        let Some(address) = self.admin else { return Ok(None) };
+        match AdminPort::open(address, Arc::clone(host)).await {
+            Ok(admin) => {
+                tracing::info!(admin = %admin.address(), "admin port is open");
+                Ok(Some(admin))
+            }
+            Err(error) => {
+                tracing::error!(%error, %address, "cannot open the admin port; is another process there?");
+                Err(Exit::Listen)
+            }
+        }
     }
 
     fn runtime(&self) -> std::io::Result<tokio::runtime::Runtime> {

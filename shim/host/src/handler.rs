@@ -24,6 +24,7 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 pub struct Host {
     revision: OnceLock<Arc<Revision>>,
     metrics: Arc<Metrics>,
+    leaving: AtomicBool,
     draining: AtomicBool,
 }
 
@@ -56,9 +57,22 @@ impl Host {
             .map_err(|_| AlreadySpecialized(self.revision().map(|serving| serving.name.clone()).unwrap_or_default()))
     }
 
+    /// Says that it is about to end. Requests are still served, since some may be on their way.
+    pub fn leave(&self) {
+        // (Warm | Serving) => Leaving
+        self.leaving.store(true, SeqCst);
+    }
+
+    /// Whether it serves a revision and is not about to end.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.revision.get().is_some() && !self.leaving.load(SeqCst)
+    }
+
     /// Refuses new requests from now on; those in flight are not touched.
     pub fn drain(&self) {
-        // (Warm | Serving) => Draining
+        self.leave();
+        // (Warm | Serving | Leaving) => Draining
         self.draining.store(true, SeqCst);
     }
 

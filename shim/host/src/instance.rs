@@ -269,6 +269,7 @@ impl Instance {
     async fn on_signal(&mut self, link: &InstanceLink) {
         if self.drain.is_none() {
             self.drain = Some(Drain::announced(Instant::now()));
+            self.host.leave();
             self.send(link, draining()).await;
             if self.revision.is_none() {
                 // Nobody sends requests to a warm instance: there is nothing to withdraw.

@@ -15,10 +15,12 @@
 //!   one of several in a [`shared`] wasm instance; [`body`] carries the bytes; [`respond`] is the only map from failure to
 //!   status.
 //! - [`command`] runs a component that is no server.
-//! - [`metrics`] counts; [`instance`] speaks the control stream; [`cli`] puts it together; [`exit`] lists exit codes.
+//! - [`metrics`] counts, [`exposition`] and [`admin`] show it; [`instance`] speaks the control stream; [`cli`] puts it
+//!   together; [`exit`] lists exit codes.
 
 #![deny(unsafe_code)]
 
+pub mod admin;
 pub mod body;
 pub mod cli;
 pub mod command;
@@ -27,6 +29,7 @@ pub mod context;
 pub mod engine;
 pub mod exchange;
 pub mod exit;
+pub mod exposition;
 pub mod guest;
 pub mod handler;
 pub mod inspect;

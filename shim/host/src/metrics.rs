@@ -1,4 +1,4 @@
-//! What a host counts. It has no metrics port of its own: the report travels on the control stream.
+//! What a host counts. The report travels on the control stream; an admin port shows the same where it is asked for.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
@@ -26,6 +26,10 @@ pub struct Metrics {
     pub cpu_nanos: AtomicU64,
     /// Linear memory of all live wasm instances.
     pub guest_memory_bytes: AtomicU64,
+    /// Lines of guests' stdout and stderr that were not written.
+    pub output_dropped_lines: AtomicU64,
+    /// Bytes of them.
+    pub output_dropped_bytes: AtomicU64,
     /// Time to make a wasm instance.
     pub instantiate: Histogram,
     /// From the request's head to the last byte of the answer.
@@ -112,6 +116,19 @@ impl Histogram {
         let at = BOUNDS_MICROS.iter().position(|&bound| micros <= bound).unwrap_or(BOUNDS_MICROS.len());
         self.counts[at].fetch_add(1, Relaxed);
         self.sum_micros.fetch_add(micros, Relaxed);
+    }
+
+    /// Counts between bounds, in seconds; the last bound is the largest number there is.
+    #[must_use]
+    pub fn buckets_seconds(&self) -> Vec<(f64, u64)> {
+        let bounds = BOUNDS_MICROS.iter().map(|&micros| micros as f64 / 1e6).chain([f64::MAX]);
+        bounds.zip(self.counts.iter().map(|count| count.load(Relaxed))).collect()
+    }
+
+    /// Sum of all observations, in seconds.
+    #[must_use]
+    pub fn sum_seconds(&self) -> f64 {
+        self.sum_micros.load(Relaxed) as f64 / 1e6
     }
 
     /// Cumulative, as the protocol wants it; the count without a bound is the total.

@@ -122,7 +122,7 @@ impl Revision {
             env: sorted(spec.env),
             preopens: spec.preopens.into_iter().map(Mount::new).collect::<Result<_, _>>()?,
             config: Arc::new(spec.config.into_iter().collect()),
-            output: spec.inherit_stdio.then(|| Arc::new(GuestOutput::default())),
+            output: spec.inherit_stdio.then(|| Arc::new(GuestOutput::new(Arc::clone(&metrics)))),
             upstreams: (!policy.is_empty()).then(|| Arc::new(Upstreams::new(policy, network.clone()))),
             parked: Mutex::default(),
             shared,

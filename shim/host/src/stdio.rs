@@ -1,17 +1,25 @@
 //! Where a guest's stdout and stderr go when the spec lets them: line by line to ours, written by a thread of its own,
-//! so that nobody who does not read our pipes can stop a request. What is too much is dropped and counted.
+//! so that nobody who does not read our pipes can stop a request. What is too much, in lines that wait or in bytes a second,
+//! is dropped and counted.
 
 use std::io::{self, Write};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
+use tokio::time::Instant;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+use crate::metrics::Metrics;
+
+mod allowance;
+
+use self::allowance::{Allowance, BYTES_PER_PERIOD_MAX, Dropped, PERIOD, Said};
 
 /// A longer line is cut into pieces of this size.
 const LINE_BYTES_MAX: usize = 8 << 10;
@@ -21,10 +29,9 @@ const LINES_WAITING_MAX: usize = 256;
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
 /// The output of all instances of a revision.
-#[derive(Default)]
 pub struct GuestOutput {
     writer: Arc<OnceLock<SyncSender<Line>>>,
-    dropped: Arc<AtomicU64>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Clone, Copy)]
@@ -43,12 +50,18 @@ struct Line {
 pub struct GuestStream {
     target: Target,
     writer: Arc<OnceLock<SyncSender<Line>>>,
-    dropped: Arc<AtomicU64>,
+    metrics: Arc<Metrics>,
     /// The line so far. All handles of one guest's stream write to the same line.
     line: Arc<Mutex<Vec<u8>>>,
 }
 
 impl GuestOutput {
+    /// Output whose losses are counted in `metrics`.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { writer: Arc::default(), metrics }
+    }
+
     /// A new guest's stdout.
     #[must_use]
     pub fn stdout(&self) -> GuestStream {
@@ -65,7 +78,7 @@ impl GuestOutput {
         GuestStream {
             target,
             writer: Arc::clone(&self.writer),
-            dropped: Arc::clone(&self.dropped),
+            metrics: Arc::clone(&self.metrics),
             line: Arc::default(),
         }
     }
@@ -86,9 +99,10 @@ impl GuestStream {
     }
 
     fn send(&self, bytes: Vec<u8>) {
-        let writer = self.writer.get_or_init(|| start_writer(Arc::clone(&self.dropped)));
+        let writer = self.writer.get_or_init(|| start_writer(Arc::clone(&self.metrics)));
+        let length = bytes.len();
         if writer.try_send(Line { target: self.target, bytes }).is_err() {
-            self.dropped.fetch_add(1, Relaxed);
+            count_dropped(&self.metrics, length);
         }
     }
 }
@@ -107,28 +121,56 @@ impl Drop for GuestStream {
 }
 
 /// The thread ends when the last stream of the revision is gone.
-fn start_writer(dropped: Arc<AtomicU64>) -> SyncSender<Line> {
+fn start_writer(metrics: Arc<Metrics>) -> SyncSender<Line> {
     let (sender, lines) = sync_channel(LINES_WAITING_MAX);
     let started = std::thread::Builder::new()
         .name("guest-output".to_owned())
         .stack_size(128 << 10)
-        .spawn(move || write_lines(&lines, &dropped));
+        .spawn(move || write_lines(&lines, &metrics));
     if let Err(error) = started {
         tracing::error!(%error, "no thread for the guest's output; it is dropped");
     }
     sender
 }
 
-fn write_lines(lines: &Receiver<Line>, dropped: &AtomicU64) {
-    for line in lines {
-        let lost = dropped.swap(0, Relaxed);
-        if lost > 0 {
-            tracing::warn!(lines = lost, "guest output dropped: nobody reads it as fast as it is written");
+fn write_lines(lines: &Receiver<Line>, metrics: &Metrics) {
+    let (mut allowance, mut said) = (Allowance::new(Instant::now()), Said::default());
+    loop {
+        // Whoever has something to say does not wait for the next line.
+        let next = if said.lacks(dropped(metrics)) {
+            lines.recv_timeout(PERIOD)
+        } else {
+            lines.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        };
+        let now = Instant::now();
+        match next {
+            Ok(line) if allowance.admits(line.bytes.len() as u64, now) => line.write(),
+            Ok(line) => count_dropped(metrics, line.bytes.len()),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
         }
+        if let Some(Dropped { lines, bytes }) = said.due(dropped(metrics), now) {
+            let allowed = BYTES_PER_PERIOD_MAX;
+            tracing::warn!(lines, bytes, allowed, "guest output dropped: too much in a second, or nobody reads it");
+        }
+    }
+}
+
+fn count_dropped(metrics: &Metrics, bytes: usize) {
+    metrics.output_dropped_lines.fetch_add(1, Relaxed);
+    metrics.output_dropped_bytes.fetch_add(bytes as u64, Relaxed);
+}
+
+fn dropped(metrics: &Metrics) -> Dropped {
+    Dropped { lines: metrics.output_dropped_lines.load(Relaxed), bytes: metrics.output_dropped_bytes.load(Relaxed) }
+}
+
+impl Line {
+    fn write(&self) {
         // A closed pipe is no reason to fail requests.
-        let _ = match line.target {
-            Target::Stdout => io::stdout().lock().write_all(&line.bytes),
-            Target::Stderr => io::stderr().lock().write_all(&line.bytes),
+        let _ = match self.target {
+            Target::Stdout => io::stdout().lock().write_all(&self.bytes),
+            Target::Stderr => io::stderr().lock().write_all(&self.bytes),
         };
     }
 }
@@ -189,7 +231,7 @@ mod tests {
     use super::*;
 
     fn stream() -> (GuestStream, Receiver<Line>) {
-        let output = GuestOutput::default();
+        let output = GuestOutput::new(Arc::default());
         let (sender, lines) = sync_channel(LINES_WAITING_MAX);
         assert!(output.writer.set(sender).is_ok());
         (output.stdout(), lines)
@@ -211,6 +253,6 @@ mod tests {
         stream.take(&vec![b'x'; LINE_BYTES_MAX * 2]);
         assert_eq!(lines.iter().take(2).map(|line| line.bytes.len()).sum::<usize>(), LINE_BYTES_MAX * 2);
         stream.take(&b"\n".repeat(LINES_WAITING_MAX + 5));
-        assert_eq!(stream.dropped.load(Relaxed), 5);
+        assert_eq!(dropped(&stream.metrics), Dropped { lines: 5, bytes: 5 });
     }
 }

@@ -43,11 +43,12 @@ pub(super) async fn serve_until(
     timeout_of_requests: Duration,
 ) -> anyhow::Result<Exit> {
     let stop = Stop::default();
-    let mut serving = tokio::spawn(server::serve(listener, host, stop.clone()));
+    let mut serving = tokio::spawn(server::serve(listener, Arc::clone(&host), stop.clone()));
     tokio::select! {
         _ = signals.recv() => {}
         ended = &mut serving => ended?,
     }
+    host.leave();
     // No new connections; what is in flight, and requests that follow on open connections before they close, is served.
     stop.drain.cancel();
     if timeout(timeout_of_requests + DRAIN_MARGIN, &mut serving).await.is_ok() {

@@ -82,6 +82,10 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<Exit> {
         let loaded = load(&artifact.path, store.key(), &Runtimes::new(args.slots))?;
         let host = Arc::new(Host::default());
         let timeout = Duration::from_millis(args.timeout_millis);
+        let admin = match args.common.open_admin(&host).await {
+            Ok(admin) => admin,
+            Err(exit) => return Ok(exit),
+        };
         let listener = match Listener::bind(&args.listen).await {
             Ok(listener) => listener,
             Err(error) => {
@@ -93,7 +97,14 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<Exit> {
         let revision = Revision::new(spec(args, wire), loaded, Arc::clone(host.metrics()), &network)?;
         host.specialize(revision)?;
         println!("listening {}", listener.address());
-        serve_until(Signals::catch()?, host, listener, timeout).await
+        if let Some(admin) = &admin {
+            println!("admin tcp:{}", admin.address());
+        }
+        let exit = serve_until(Signals::catch()?, host, listener, timeout).await;
+        if let Some(admin) = admin {
+            admin.close().await;
+        }
+        exit
     })
 }
 

@@ -90,12 +90,19 @@ async fn warm(args: WarmArgs) -> anyhow::Result<Exit> {
         address: args.advertise.unwrap_or_else(|| listener.address().to_string()),
     };
     let (host, stop) = (Arc::new(Host::default()), Stop::default());
+    let admin = match args.common.open_admin(&host).await {
+        Ok(admin) => admin,
+        Err(exit) => return Ok(exit),
+    };
     let mut serving = tokio::spawn(server::serve(listener, Arc::clone(&host), stop.clone()));
     let exit = Instance::new(identity, means, host, stop.clone()).run(link, term).await;
     stop.drain.cancel();
     if timeout(CLOSE_WITHIN, &mut serving).await.is_err() {
         stop.cut.cancel();
         serving.await?;
+    }
+    if let Some(admin) = admin {
+        admin.close().await;
     }
     // The link flushes what was said last.
     shutdown.cancel();

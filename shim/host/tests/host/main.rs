@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what cannot go on fails the test")]
 
+mod admin;
 mod contained;
 mod ensure;
 mod failing;

@@ -14,15 +14,22 @@ use tokio_util::sync::CancellationToken;
 use wisp_api::wire::{self, InstanceState, instance_down, instance_up};
 use wisp_chassis::control::{Incoming, Peer, serve_unix};
 
+use crate::admin::ask;
 use crate::support::{Answer, artifact, get, prebuilt_path, program, read, shared_folder, shared_store, until, within};
 
-struct Process {
-    child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    pub(crate) lines: Lines<BufReader<ChildStdout>>,
 }
 
 fn start(args: &[&str]) -> Process {
-    let mut child = Command::new(program()).args(args).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    start_with(args, &[])
+}
+
+pub(crate) fn start_with(args: &[&str], env: &[(&str, &Path)]) -> Process {
+    let mut command = Command::new(program());
+    command.args(args).envs(env.iter().copied()).stdout(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     Process { child, lines }
 }
@@ -33,12 +40,18 @@ fn serve(component: &str, listen: &str) -> Process {
 }
 
 impl Process {
-    fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         let pid = rustix::process::Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
 
-    async fn ended(&mut self) -> ExitStatus {
+    /// The next line, which must begin with `word`, without it.
+    pub(crate) async fn line(&mut self, word: &str) -> String {
+        let line = within(self.lines.next_line()).await.unwrap().expect("it says where it listens");
+        line.strip_prefix(word).unwrap_or_else(|| panic!("{line} instead of {word}")).to_owned()
+    }
+
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
         within(self.child.wait()).await.unwrap()
     }
 }
@@ -125,6 +138,10 @@ impl Control {
     }
 
     async fn warm(&self) -> Process {
+        self.warm_with(&[]).await
+    }
+
+    async fn warm_with(&self, more: &[&str]) -> Process {
         // Somebody must have made the installation's key.
         let key = shared_store().key_path();
         let token = self.endpoint.with_extension("token");
@@ -132,7 +149,7 @@ impl Control {
         let control = format!("unix:{}", self.endpoint.display());
         let args = ["warm", "--control", &control, "--instance", "i-1", "--token-file", token.to_str().unwrap()];
         let rest = ["--listen", &self.listen, "--seal-key", key.to_str().unwrap(), "--exit-with-parent"];
-        start(&[&args[..], &rest[..]].concat())
+        start(&[&args[..], &rest[..], more].concat())
     }
 
     async fn stream(&mut self) -> (InstancePeer, wire::InstanceHello) {
@@ -268,6 +285,28 @@ async fn load_is_reported_at_its_edges() {
         }
     }
     assert_eq!(running.await.unwrap().status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_is_ready_when_it_has_its_revision_and_until_it_leaves() {
+    // The port is free again when it is known; nobody else in these tests asks for a certain one.
+    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let mut control = control().await;
+    let artifact = wire_artifact().await;
+    let mut process = control.warm_with(&["--admin", &admin]).await;
+    let (mut peer, _) = control.stream().await;
+    assert_eq!(ask(&admin, "/live").await.status, 200);
+    assert_eq!(ask(&admin, "/ready").await.status, 503);
+    order(&peer, specialize("guests-00001", artifact)).await;
+    assert!(matches!(next(&mut peer).await, instance_up::Message::Ready(_)));
+    assert_eq!(ask(&admin, "/ready").await.status, 200);
+    assert!(ask(&admin, "/dump").await.text.contains("\"name\":\"default/guests-00001\""));
+    process.terminate();
+    assert!(matches!(next(&mut peer).await, instance_up::Message::Draining(_)));
+    assert_eq!(ask(&admin, "/ready").await.status, 503);
+    assert_eq!(ask(&admin, "/live").await.status, 200);
+    order(&peer, instance_down::Message::Drain(wire::Drain { deadline_millis: 0 })).await;
+    assert_eq!(process.ended().await.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
