@@ -9,6 +9,7 @@ mod connect;
 mod hooks;
 mod network;
 mod policy;
+mod undelivered;
 
 pub use self::connect::Upstreams;
 pub use self::hooks::OutboundHooks;

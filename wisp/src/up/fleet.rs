@@ -211,8 +211,9 @@ impl Fleet {
             command.args(["--allow-private-outbound", address]);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        // A guest's process inherits nothing of ours but how much to log.
-        command.env_clear().envs(std::env::var_os("WISP_LOG").map(|level| ("WISP_LOG", level)));
+        // A guest's process inherits nothing of ours but how much to log, and whom to trust.
+        let inherited = ["WISP_LOG", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+        command.env_clear().envs(inherited.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.env("TMPDIR", folder);
         let child = command.spawn()?;
         let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));

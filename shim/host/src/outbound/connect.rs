@@ -72,7 +72,7 @@ pub enum ConnectError {
     #[error("the URI has no host")]
     NoHost,
     /// The system's root certificates cannot be read.
-    #[error("no root certificates: {0}")]
+    #[error("no root certificates: {0}; install ca-certificates, or name a file with SSL_CERT_FILE")]
     Roots(String),
 }
 
@@ -136,7 +136,9 @@ async fn dial(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// Reading the system's roots takes milliseconds and megabytes: only who calls https pays, once per process.
+/// The system's roots, or those of the files that `SSL_CERT_FILE` and `SSL_CERT_DIR` name in their place.
+///
+/// Reading them takes milliseconds and megabytes: only who calls https pays, once per process.
 async fn tls_connector() -> Result<TlsConnector, ConnectError> {
     static CONFIG: OnceLock<Arc<rustls::ClientConfig>> = OnceLock::new();
     if let Some(config) = CONFIG.get() {

@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep, timeout};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::connect::{ConnectError, Upstreams};
+use super::undelivered::{Lent, discard};
 
 type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Sent = Result<(Response<WasiBody>, Io), Error>;
@@ -54,11 +55,15 @@ impl WasiHttpHooks for OutboundHooks {
         _received: Io,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let allowed = self.upstreams.as_ref().filter(|upstreams| upstreams.policy.allows(request.uri()));
+        let left = self.deadline.saturating_duration_since(Instant::now());
         let Some(upstreams) = allowed else {
             tracing::debug!(uri = %request.uri(), "outgoing request denied; grant it with capabilities.outbound");
-            return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
+            return Box::new(async move {
+                discard(request.into_body(), left).await;
+                Err(Error::HttpRequestDenied)
+            });
         };
-        let times = Times::new(options.unwrap_or_default(), self.deadline.saturating_duration_since(Instant::now()));
+        let times = Times::new(options.unwrap_or_default(), left);
         Box::new(send(Arc::clone(upstreams), request, times))
     }
 
@@ -97,8 +102,18 @@ impl Times {
 }
 
 async fn send(upstreams: Arc<Upstreams>, request: Request<WasiBody>, times: Times) -> Sent {
-    let answered = timeout(times.first_byte, upstreams.client.request(request)).await;
-    let response = answered.map_err(|_| Error::ConnectionReadTimeout)?.map_err(|error| code(&error))?;
+    let (head, body) = request.into_parts();
+    let (body, mut returned) = Lent::lend(body);
+    let answered = timeout(times.first_byte, upstreams.client.request(Request::from_parts(head, body))).await;
+    let response = match answered.map_err(|_| Error::ConnectionReadTimeout)? {
+        Ok(response) => response,
+        Err(error) => {
+            if let Ok(Some(body)) = returned.try_recv() {
+                discard(body, times.between_bytes).await;
+            }
+            return Err(code(&error));
+        }
+    };
     let body = |inner| TimedBody { inner, between_bytes: times.between_bytes, alarm: None }.boxed_unsync();
     Ok((response.map(body), Box::new(std::future::ready(Ok(())))))
 }
@@ -128,9 +143,22 @@ fn connect_code(error: &ConnectError) -> Error {
             Error::ConnectionRefused
         }
         ConnectError::Connect(_) => Error::DestinationUnavailable,
-        ConnectError::Tls(_) => Error::TlsCertificateError,
+        ConnectError::Tls(error) => tls_code(error),
         ConnectError::NoHost => Error::HttpRequestUriInvalid,
         ConnectError::Roots(_) => Error::ConfigurationError,
+    }
+}
+
+/// A certificate that is not trusted is something else than a server that speaks no TLS.
+fn tls_code(error: &std::io::Error) -> Error {
+    match error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+            Error::TlsCertificateError
+        }
+        Some(rustls::Error::AlertReceived(alert)) => {
+            Error::TlsAlertReceived { alert_id: Some(u8::from(*alert)), alert_message: Some(format!("{alert:?}")) }
+        }
+        _ => Error::TlsProtocolError,
     }
 }
 

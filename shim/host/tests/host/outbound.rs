@@ -60,3 +60,18 @@ async fn a_call_that_hangs_ends_with_the_request() {
     let answer = host.get(&format!("/outbound-attack?url={origin}")).await;
     assert!(answer.status == 504 || answer.text.contains("ConnectionReadTimeout"), "{answer:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_writes_its_body_first_still_learns_why_nothing_is_sent() {
+    // Made with wstd, which writes a body even where it is empty, and gives up when that fails.
+    let sample = "samples/prebuilt/outbound.wasm";
+    let text = given(sample).served().await.get("/?url=http://example.com/").await.text;
+    assert!(text.contains("HttpRequestDenied"), "{text}");
+    let origin = "http://127.0.0.1:1";
+    let host = given(sample).outbound(&[origin], allowing("127.0.0.1:1")).served().await;
+    let text = host.get(&format!("/?url={origin}/")).await.text;
+    assert!(text.contains("ConnectionRefused"), "{text}");
+    let host = given(sample).outbound(&[origin], Network::default()).served().await;
+    let text = host.get(&format!("/?url={origin}/")).await.text;
+    assert!(text.contains("DestinationIpProhibited"), "{text}");
+}

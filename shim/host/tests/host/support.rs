@@ -36,7 +36,9 @@ pub(crate) fn prebuilt(name: &str) -> Vec<u8> {
 }
 
 pub(crate) fn prebuilt_path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/prebuilt").join(name)
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    // What users begin with, and what was made for tests.
+    root.join(if name.contains('/') { "" } else { "tests/guests/prebuilt" }).join(name)
 }
 
 pub(crate) fn program() -> &'static Path {
