@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::http1::Http1;
 use crate::revision::Permit;
+use crate::workers::WorkerId;
 
 /// Why an answer ended early.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,8 @@ pub(crate) struct Exchange {
     pub http1: Option<Box<Http1>>,
     /// The slot.
     pub permit: Permit,
+    /// Who has the connection.
+    pub worker: WorkerId,
 }
 
 /// A body that the client reads. Dropping it gives everything back.
@@ -183,7 +186,7 @@ impl Exchange {
     /// Gives back the connection, and then the slot, so that the next one finds the connection.
     fn finish(self) {
         if let Some(http1) = self.http1 {
-            self.permit.endpoint().http1.put(http1);
+            self.permit.endpoint().lane(self.worker).http1.put(http1);
         }
         drop(self.permit);
     }

@@ -10,9 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::answer::{AnswerBody, AnswerError};
+use crate::metrics::Metrics;
 
 /// What HTTP/2 with prior knowledge begins with (RFC 9113, section 3.4); no HTTP/1.1 method does.
 const HTTP2_BEGINNING: [u8; 4] = *b"PRI ";
@@ -24,6 +26,13 @@ pub(crate) enum Protocol {
     Http1,
     /// HTTP/2.
     Http2,
+}
+
+/// One of the connections that there may be at once.
+#[derive(Debug)]
+pub(crate) struct Place {
+    metrics: Arc<Metrics>,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// What happens on a connection.
@@ -71,6 +80,19 @@ pub(crate) enum Verdict {
     Close,
     /// To be cut: it takes too long for a request's head.
     Cut,
+}
+
+impl Place {
+    pub(crate) fn new(permit: OwnedSemaphorePermit, metrics: Arc<Metrics>) -> Self {
+        metrics.connections.inc();
+        Self { metrics, _permit: permit }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.metrics.connections.dec();
+    }
 }
 
 impl<T: AsyncRead + Unpin> ClientIo<T> {

@@ -1,6 +1,7 @@
 //! What an activator is told at its start.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ pub struct Config {
     pub forwarded: ForwardedTrust,
     /// Bounds of what clients may take up.
     pub limits: ConnectionLimits,
+    /// Threads that take and forward requests.
+    pub workers: NonZero<usize>,
     /// Its name toward the autoscaler: unique among activators, stable for the life of the process.
     pub name: String,
 }
@@ -41,7 +44,7 @@ pub struct ConnectionLimits {
 }
 
 impl Config {
-    /// A set-up with the usual bounds, without TLS.
+    /// A set-up with the usual bounds and a worker for each core, without TLS.
     #[must_use]
     pub fn new(listen: SocketAddr, name: impl Into<String>) -> Self {
         Self {
@@ -49,6 +52,8 @@ impl Config {
             tls: None,
             forwarded: ForwardedTrust::default(),
             limits: ConnectionLimits::default(),
+            // What cannot be told is not worth a failure: one does the work of all, only slower.
+            workers: std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
             name: name.into(),
         }
     }

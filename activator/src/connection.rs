@@ -39,7 +39,7 @@ const LOCAL_RESETS_MAX: usize = 1024;
 /// An HTTP/2 client is asked this often whether it is there, and has as long to answer.
 const PING_PERIOD: Duration = Duration::from_secs(20);
 
-/// What all connections share.
+/// What all connections of a worker share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub proxy: Proxy,
@@ -48,9 +48,7 @@ pub(crate) struct Shared {
     pub limits: ConnectionLimits,
     /// The order to finish what is in flight, and take nothing new.
     pub drain: CancellationToken,
-    /// The order to end at once.
-    pub abort: CancellationToken,
-    /// All tasks of all connections.
+    /// Connections, and streams of HTTP/2.
     pub tasks: TaskTracker,
 }
 
@@ -71,10 +69,7 @@ pub(crate) enum ConnectionError {
 
 /// Runs the streams of HTTP/2 connections.
 #[derive(Clone)]
-struct Streams {
-    tasks: TaskTracker,
-    abort: CancellationToken,
-}
+struct Streams(TaskTracker);
 
 /// Serves a client until it goes, is drained, or breaks a limit.
 pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: IpAddr) -> Result<(), ConnectionError> {
@@ -101,9 +96,8 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, client: IpAddr
 
 struct Connection {
     client: Arc<Client>,
-    /// Tokens of its own: to wait for those that all share takes a lock that all share.
+    /// A token of its own: to wait for one that all share takes a lock that all share.
     drain: CancellationToken,
-    abort: CancellationToken,
 }
 
 /// What each request of a connection needs.
@@ -115,8 +109,8 @@ struct Client {
 
 impl Connection {
     fn new(shared: Arc<Shared>, activity: Arc<Activity>, origin: Origin) -> Self {
-        let (drain, abort) = (shared.drain.child_token(), shared.abort.child_token());
-        Self { client: Arc::new(Client { shared, activity, origin }), drain, abort }
+        let drain = shared.drain.child_token();
+        Self { client: Arc::new(Client { shared, activity, origin }), drain }
     }
 
     async fn serve<T>(self, io: ClientIo<T>, protocol: Protocol) -> Result<(), ConnectionError>
@@ -134,8 +128,7 @@ impl Connection {
                 self.watch(pin!(builder.serve_connection(TokioIo::new(io), service)), protocol).await
             }
             Protocol::Http2 => {
-                let mut builder =
-                    http2::Builder::new(Streams { tasks: shared.tasks.clone(), abort: self.abort.clone() });
+                let mut builder = http2::Builder::new(Streams(shared.tasks.clone()));
                 builder
                     .timer(TokioTimer::new())
                     .max_concurrent_streams(limits.http2_streams)
@@ -167,7 +160,6 @@ impl Connection {
             tokio::select! {
                 biased;
                 result = connection.as_mut() => return result.map_err(ConnectionError::Http),
-                () = self.abort.cancelled() => return Ok(()),
                 () = self.drain.cancelled(), if !is_closing => {
                     is_closing = true;
                     connection.as_mut().graceful_shutdown();
@@ -198,9 +190,6 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let abort = self.abort.clone();
-        self.tasks.spawn(async move {
-            let _ended = abort.run_until_cancelled(stream).await;
-        });
+        self.0.spawn(stream);
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::http1::Pool;
 use crate::http2::Shared;
 use crate::socket::Address;
+use crate::workers::WorkerId;
 
 /// An address that is of no known form.
 #[derive(Debug, thiserror::Error)]
@@ -22,23 +23,29 @@ pub(crate) struct Endpoint {
     pub address: Address,
     /// Requests that have a slot here and were not sent yet.
     pub unsent: AtomicU32,
-    /// Connections for HTTP/1.1 requests.
+    /// By worker.
+    lanes: Box<[Lane]>,
+}
+
+/// The connections of one worker to an instance.
+#[derive(Default)]
+pub(crate) struct Lane {
+    /// For HTTP/1.1 requests.
     pub http1: Pool,
-    /// The connection for HTTP/2 requests.
+    /// For HTTP/2 requests.
     pub http2: Shared,
 }
 
 impl Endpoint {
-    /// An instance at `unix:/path` or `tcp:host:port`; nothing is connected yet.
-    pub(crate) fn new(address: &str, start: Duration) -> Result<Self, EndpointError> {
+    /// An instance at `unix:/path` or `tcp:host:port`, for so many workers; nothing is connected yet.
+    pub(crate) fn new(address: &str, start: Duration, workers: usize) -> Result<Self, EndpointError> {
         let parsed = Address::parse(address).ok_or_else(|| EndpointError(address.to_owned()))?;
         Ok(Self {
             text: address.into(),
             start,
             address: parsed,
             unsent: AtomicU32::new(0),
-            http1: Pool::default(),
-            http2: Shared::default(),
+            lanes: (0..workers).map(|_| Lane::default()).collect(),
         })
     }
 
@@ -52,6 +59,11 @@ impl Endpoint {
         &*self.text == address
     }
 
+    /// A worker's own connections.
+    pub(crate) fn lane(&self, worker: WorkerId) -> &Lane {
+        &self.lanes[worker.0]
+    }
+
     /// Whether a request is about to be sent to it.
     pub(crate) fn has_unsent(&self) -> bool {
         self.unsent.load(Ordering::Acquire) > 0
@@ -59,7 +71,7 @@ impl Endpoint {
 
     /// Closes connections that are not needed while no requests come.
     pub(crate) fn rest(&self) {
-        self.http1.rest();
+        self.lanes.iter().for_each(|lane| lane.http1.rest());
     }
 }
 

@@ -4,10 +4,12 @@ use http::request::Parts;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
 
+use crate::endpoint::Lane;
 use crate::http1::Http1;
 use crate::http2;
 use crate::revision::Permit;
 use crate::upload::Upload;
+use crate::workers::WorkerId;
 
 /// The head of an answer, and the connection that its body comes by, when it is its alone.
 pub(crate) type Answered = (Response<Incoming>, Option<Box<Http1>>);
@@ -27,12 +29,12 @@ pub(crate) enum Failure {
 }
 
 /// Sends a request. HTTP/2 stays HTTP/2, for the sake of trailers; all else is HTTP/1.1.
-pub(crate) async fn send(permit: &Permit, head: &Parts, body: &Upload) -> Result<Answered, Failure> {
-    let endpoint = permit.endpoint();
+pub(crate) async fn send(worker: WorkerId, permit: &Permit, head: &Parts, body: &Upload) -> Result<Answered, Failure> {
+    let (endpoint, lane) = (permit.endpoint(), permit.endpoint().lane(worker));
     if head.version == Version::HTTP_2 {
-        return send_http2(permit, head, body).await;
+        return send_http2(lane, permit, request(head, body, Version::HTTP_2)).await;
     }
-    while let Some(connection) = endpoint.http1.take().await {
+    while let Some(connection) = lane.http1.take().await {
         match exchange(connection, permit, request(head, body, Version::HTTP_11)).await {
             // It was closed between the look at it and its use.
             Err(Failure::Unsent(_)) => {}
@@ -53,13 +55,12 @@ async fn exchange(mut connection: Box<Http1>, permit: &Permit, request: Request<
     }
 }
 
-async fn send_http2(permit: &Permit, head: &Parts, body: &Upload) -> Result<Answered, Failure> {
-    let endpoint = permit.endpoint();
-    let sender = endpoint.http2.get(&endpoint.address).await;
+async fn send_http2(lane: &Lane, permit: &Permit, request: Request<Upload>) -> Result<Answered, Failure> {
+    let sender = lane.http2.get(&permit.endpoint().address).await;
     let sender = sender.map_err(|error| Failure::Unsent(error.to_string()))?;
     // An instance that closes this connection names the streams that it did not begin: nothing is lost from here on.
     permit.sent();
-    match http2::exchange(sender, request(head, body, Version::HTTP_2)).await {
+    match http2::exchange(sender, request).await {
         Ok(response) => Ok((response, None)),
         // The connection ended just now; the instance may be well, so that this is not held against it.
         Err(error) if error.message().is_some() => Err(Failure::Unprocessed),

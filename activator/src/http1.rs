@@ -18,8 +18,8 @@ use crate::upload::Upload;
 
 /// An answer's head may be this large. Hosts limit their guests to less.
 const HEAD_BYTES_MAX: usize = 256 * 1024;
-/// Connections that an idle revision keeps to an instance, so that its next requests need not connect.
-const KEPT_AT_REST: usize = 4;
+/// Connections that an idle revision keeps to an instance for each worker, so that its next requests need not connect.
+const KEPT_AT_REST: usize = 2;
 
 /// A connection, and the means to use it.
 pub(crate) struct Http1 {
@@ -29,7 +29,7 @@ pub(crate) struct Http1 {
     probe: Probe,
 }
 
-/// Idle connections to one instance. As many as were in use at once, so never more than it has slots.
+/// A worker's idle connections to one instance. As many as were in use at once, so never more than it has slots.
 #[derive(Default)]
 pub(crate) struct Pool {
     idle: Mutex<Idle>,
@@ -143,7 +143,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("http.sock");
         let listener = UnixListener::bind(&path).unwrap();
-        let endpoint = Arc::new(Endpoint::new(&format!("unix:{}", path.display()), Duration::ZERO).unwrap());
+        let endpoint = Arc::new(Endpoint::new(&format!("unix:{}", path.display()), Duration::ZERO, 1).unwrap());
         let revision = Revision::new("n/f-00001", mpsc::unbounded_channel().0);
         revision.offer(vec![Offer { instance: "one".into(), slots: 1, endpoint: Arc::clone(&endpoint) }]);
         let permit = revision.try_admit().unwrap();

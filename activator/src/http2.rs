@@ -1,4 +1,4 @@
-//! HTTP/2 to an instance: one connection that all requests share.
+//! HTTP/2 to an instance: one connection that all requests of a worker share.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -13,7 +13,7 @@ use wisp_api::route::{FunctionRoute, RequestLimits};
 use wisp_api::wire;
 
 use crate::admission::Offer;
-use crate::endpoint::{Endpoint, EndpointError};
+use crate::endpoint::Endpoint;
 use crate::hosts::{Function, HostClaims};
 use crate::revision::{Dismissal, Revision, Signal};
 use crate::route;
@@ -29,6 +29,8 @@ pub struct Index {
     wildcards: Shards<HostClaims>,
     /// What only writers need; holding it is the right to write.
     writer: Mutex<Writer>,
+    /// Each has connections of its own to each endpoint.
+    workers: usize,
     signals: mpsc::UnboundedSender<Signal>,
 }
 
@@ -48,8 +50,8 @@ pub(crate) struct Hit {
 }
 
 impl Index {
-    pub(crate) fn new(signals: mpsc::UnboundedSender<Signal>) -> Self {
-        Self { hosts: Shards::default(), wildcards: Shards::default(), writer: Mutex::default(), signals }
+    pub(crate) fn new(signals: mpsc::UnboundedSender<Signal>, workers: usize) -> Self {
+        Self { hosts: Shards::default(), wildcards: Shards::default(), writer: Mutex::default(), workers, signals }
     }
 
     /// Adds a function, or replaces what was applied for it before. Requests on their way are not touched.
@@ -126,7 +128,7 @@ impl Index {
         for named in &update.revisions {
             left.remove(named.revision.as_str());
             let revision = self.revision_of(&mut writer, &named.revision);
-            let offers = named.endpoints.iter().filter_map(|endpoint| offer(&revision, endpoint)).collect();
+            let offers = named.endpoints.iter().filter_map(|endpoint| self.offer(&revision, endpoint)).collect();
             unsent.extend(revision.offer(offers));
             forget_if_unused(&mut writer, &revision);
         }
@@ -210,6 +212,19 @@ impl Index {
         }
     }
 
+    fn offer(&self, revision: &Revision, endpoint: &wire::Endpoint) -> Option<Offer<Arc<Endpoint>>> {
+        let start = Duration::from_micros(endpoint.start_micros);
+        let new = || Endpoint::new(&endpoint.address, start, self.workers).map(Arc::new);
+        let known = revision.known(&endpoint.instance, &endpoint.address).map(Ok);
+        match known.unwrap_or_else(new) {
+            Ok(made) => Some(Offer { instance: endpoint.instance.clone(), slots: endpoint.slots, endpoint: made }),
+            Err(error) => {
+                tracing::warn!(revision = %revision.name, instance = endpoint.instance, %error, "endpoint left out");
+                None
+            }
+        }
+    }
+
     fn revision_of(&self, writer: &mut Writer, name: &str) -> Arc<Revision> {
         if let Some(known) = writer.revisions.get(name) {
             return Arc::clone(known);
@@ -234,19 +249,6 @@ fn hit(claims: &HostClaims, path: &str, random: u32) -> Option<Hit> {
         None => route::by_percent(targets.iter().map(|target| target.percent), random)?,
     };
     Some(Hit { revision: Arc::clone(&claim.function.revisions[index]), limits: targets[index].limits })
-}
-
-fn offer(revision: &Revision, endpoint: &wire::Endpoint) -> Option<Offer<Arc<Endpoint>>> {
-    let start = Duration::from_micros(endpoint.start_micros);
-    let known = revision.known(&endpoint.instance, &endpoint.address).map(Ok);
-    let made: Result<_, EndpointError> = known.unwrap_or_else(|| Endpoint::new(&endpoint.address, start).map(Arc::new));
-    match made {
-        Ok(made) => Some(Offer { instance: endpoint.instance.clone(), slots: endpoint.slots, endpoint: made }),
-        Err(error) => {
-            tracing::warn!(revision = %revision.name, instance = endpoint.instance, %error, "endpoint left out");
-            None
-        }
-    }
 }
 
 fn describe(route: &FunctionRoute) -> FunctionSnapshot {

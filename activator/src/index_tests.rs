@@ -27,7 +27,7 @@ fn claiming(mut route: FunctionRoute, claims: &[(&str, &str)]) -> FunctionRoute 
 }
 
 fn index(routes: impl IntoIterator<Item = FunctionRoute>) -> Index {
-    let index = Index::new(mpsc::unbounded_channel().0);
+    let index = Index::new(mpsc::unbounded_channel().0, 1);
     routes.into_iter().for_each(|route| index.apply(route));
     index
 }

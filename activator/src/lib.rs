@@ -6,7 +6,7 @@
 //!
 //! One request, file by file:
 //!
-//! - `server` accepts a client; `connection` finds out the protocol and keeps the client within its limits, by what
+//! - `server` accepts a client for one of the `workers`; `connection` finds out the protocol and keeps the client within its limits, by what
 //!   `client` notes below HTTP.
 //! - `proxy` is the path of the request: `route`, `hosts` and `index` find the revision;
 //! - `revision` gives it a slot, or a place in line, by the rules of `admission` and `balance`;
@@ -25,7 +25,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -61,6 +60,7 @@ mod snapshot;
 mod socket;
 mod upload;
 mod wake;
+mod workers;
 
 pub use config::{Config, ConnectionLimits};
 pub use headers::ForwardedTrust;
@@ -72,6 +72,8 @@ use crate::connection::Shared;
 use crate::metrics::Metrics;
 use crate::proxy::Proxy;
 use crate::revision::Signal;
+use crate::server::Server;
+use crate::workers::{WorkerId, Workers};
 
 /// How late an answer may be cut that has passed its deadline.
 const DEADLINE_LOOK: Duration = Duration::from_millis(100);
@@ -87,17 +89,19 @@ pub enum BuildError {
         /// What the system said.
         error: io::Error,
     },
+    /// A worker cannot be started.
+    #[error("cannot start a thread that serves clients: {0}; is the limit of threads or of open files too low?")]
+    Worker(io::Error),
 }
 
 /// An activator whose port is bound, and which has not begun.
 #[derive(Debug)]
 pub struct Activator {
-    listener: TcpListener,
+    server: Server,
     local_addr: SocketAddr,
     name: String,
     index: Arc<Index>,
-    metrics: Arc<Metrics>,
-    shared: Arc<Shared>,
+    deadlines: Arc<Deadlines>,
     signals: mpsc::UnboundedReceiver<Signal>,
 }
 
@@ -106,28 +110,32 @@ impl Activator {
     ///
     /// # Errors
     ///
-    /// [`BuildError::Listen`] when the port is taken or not allowed.
+    /// [`BuildError::Listen`] when the port is taken or not allowed, [`BuildError::Worker`] when threads are not to be had.
     pub fn build(config: Config, registry: &mut Registry) -> Result<Self, BuildError> {
         let failed = |error| BuildError::Listen { listen: config.listen, error };
         let listener = server::bind(config.listen).map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
         let (sender, signals) = mpsc::unbounded_channel();
-        let index = Arc::new(Index::new(sender));
+        let index = Arc::new(Index::new(sender, config.workers.get()));
         let metrics = Arc::new(Metrics::new(registry));
-        let shared = Shared {
+        let (deadlines, drain) = (Arc::new(Deadlines::default()), CancellationToken::new());
+        let tls = config.tls.map(with_alpn);
+        let shared = |worker| Shared {
             proxy: Proxy {
+                worker: WorkerId(worker),
                 index: Arc::clone(&index),
                 metrics: Arc::clone(&metrics),
-                deadlines: Arc::new(Deadlines::default()),
+                deadlines: Arc::clone(&deadlines),
             },
-            tls: config.tls.map(with_alpn),
+            tls: tls.clone(),
             forwarded: config.forwarded,
             limits: config.limits,
-            drain: CancellationToken::new(),
-            abort: CancellationToken::new(),
+            drain: drain.clone(),
             tasks: TaskTracker::new(),
         };
-        Ok(Self { listener, local_addr, name: config.name, index, metrics, shared: Arc::new(shared), signals })
+        let workers = Workers::start((0..config.workers.get()).map(shared).collect()).map_err(BuildError::Worker)?;
+        let server = Server { listener, workers, limits: config.limits, metrics, drain };
+        Ok(Self { server, local_addr, name: config.name, index, deadlines, signals })
     }
 
     /// Where clients connect.
@@ -144,12 +152,11 @@ impl Activator {
 
     /// Serves until `shutdown`, then finishes what is in flight. Dropping it cuts everything off.
     pub async fn run(self, link: Link<DemandUp, DemandDown>, shutdown: CancellationToken) {
-        let _cut_off = self.shared.abort.clone().drop_guard();
         let mut background = JoinSet::new();
-        let control = link::Control::new(self.name, self.index, self.metrics, link);
+        let control = link::Control::new(self.name, self.index, Arc::clone(&self.server.metrics), link);
         background.spawn(control.run(self.signals));
-        background.spawn(keep_deadlines(Arc::clone(&self.shared.proxy.deadlines)));
-        server::run(self.shared, self.listener, shutdown).await;
+        background.spawn(keep_deadlines(self.deadlines));
+        self.server.run(shutdown).await;
         background.shutdown().await;
     }
 }

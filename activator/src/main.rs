@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -54,6 +55,9 @@ struct Args {
     /// Believe the forwarded headers of clients, because an ingress stands before this.
     #[arg(long)]
     trust_forwarded: bool,
+    /// Threads that take and forward requests; one for each core by default.
+    #[arg(long)]
+    workers: Option<NonZero<usize>>,
     /// This activator's name, unique among activators.
     #[arg(long, env = "HOSTNAME", default_value = "activator")]
     name: String,
@@ -83,6 +87,9 @@ async fn main() -> Result<()> {
 
 fn config(args: &Args) -> Result<Config> {
     let mut config = Config::new(args.listen, args.name.clone());
+    if let Some(workers) = args.workers {
+        config.workers = workers;
+    }
     if args.trust_forwarded {
         config.forwarded = ForwardedTrust::Extend;
     }

@@ -22,6 +22,7 @@ use crate::respond::Refusal;
 use crate::revision::{Admitted, Capacity, Dismissal, NoPlace, Permit};
 use crate::route::{self, HostError};
 use crate::upload::{AHEAD_BYTES_MAX, Progress, ReadAhead, Upload};
+use crate::workers::WorkerId;
 
 /// Instances that one request may be offered to. More dead ones than this in a row are no bad luck.
 const ATTEMPTS_MAX: usize = 16;
@@ -34,9 +35,11 @@ const WAITING_BASE_BYTES: u64 = 2 * 1024;
 /// What hyper may have read of a body that nobody asked for; an HTTP/2 client may send a window.
 const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
 
-/// What every request needs.
+/// What every request of a worker needs.
 #[derive(Debug)]
 pub(crate) struct Proxy {
+    /// Whose connections to instances it may use.
+    pub worker: WorkerId,
     /// Where requests go.
     pub index: Arc<Index>,
     /// What became of them.
@@ -135,8 +138,8 @@ impl Proxy {
         for _ in 0..ATTEMPTS_MAX {
             let permit = self.slot(passage).await?;
             let sent = Instant::now();
-            let attempt = timeout_at(passage.deadline, forward::send(&permit, passage.head, &passage.body));
-            let result = attempt.await.map_err(|_| passage.timeout())?;
+            let attempt = forward::send(self.worker, &permit, passage.head, &passage.body);
+            let result = timeout_at(passage.deadline, attempt).await.map_err(|_| passage.timeout())?;
             passage.timing.exec = sent.elapsed();
             match passage.judge(&permit, result)? {
                 Next::Answer(answered) => return self.answer(passage, answered, permit).await,
@@ -193,7 +196,7 @@ impl Proxy {
         let (mut parts, incoming) = response.into_parts();
         headers::strip_answer(&mut parts.headers);
         headers::add_timing(&mut parts.headers, passage.timing);
-        let exchange = Box::new(Exchange { incoming, http1, permit });
+        let exchange = Box::new(Exchange { incoming, http1, permit, worker: self.worker });
         let answer = self.deadlines.answer(Response::from_parts(parts, ()), exchange, passage.deadline);
         answer.await.map_err(|_| Refusal::InstanceDied)
     }

@@ -3,6 +3,7 @@
 #![allow(rustdoc::bare_urls, reason = "what is documented here is shown as help, which is no Markdown")]
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -100,7 +101,7 @@ pub(crate) struct UpArgs {
     pub(crate) allow_private_outbound: Vec<String>,
     /// Threads that take and forward requests; half of the cores by default. Instances have their own.
     #[arg(long, value_name = "COUNT")]
-    pub(crate) threads: Option<usize>,
+    pub(crate) threads: Option<NonZero<usize>>,
     /// Write logs as JSON.
     #[arg(long)]
     pub(crate) log_json: bool,

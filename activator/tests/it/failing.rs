@@ -150,7 +150,7 @@ async fn an_idle_connection_to_an_instance_that_died_loses_no_request() {
     let mut client = rig.client().await;
     for _ in 0..50 {
         assert_eq!(client.get("hello.test", "/").await.body, "hello");
-        instance.kill();
+        instance.killed().await;
         instance.revive();
         // With a body, too: nothing of it was sent.
         let response = client.send(post("hello.test", "/", full("body"))).await.unwrap();

@@ -127,7 +127,7 @@ async fn draining_finishes_what_is_in_flight_and_takes_nothing_new() {
         }
     })
     .await;
-    assert!(idle.send(get("nobody.test", "/")).await.is_err());
+    until("the idle connection is closed", || idle.sender.is_closed()).await;
     gate.open(3);
     assert_eq!(in_flight.await.unwrap().body, "/first");
     assert_eq!(waiting.await.unwrap().body, "/second");

@@ -9,3 +9,4 @@ mod protocols;
 mod rig;
 mod streaming;
 mod waiting;
+mod workers;

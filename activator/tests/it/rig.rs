@@ -194,13 +194,14 @@ pub(crate) struct Instance {
     pub(crate) name: String,
     pub(crate) address: String,
     pub(crate) requests: Arc<AtomicU64>,
+    connections: Arc<AtomicUsize>,
     pub(crate) in_flight: Arc<AtomicUsize>,
     handler: Handler,
     task: Option<AbortHandle>,
     folder: Option<tempfile::TempDir>,
 }
 
-/// Counts a request until it is answered or cancelled.
+/// Counts a request until it is answered or cancelled, or a connection until it is closed.
 struct InFlight(Arc<AtomicUsize>);
 
 impl Drop for InFlight {
@@ -247,12 +248,21 @@ impl Instance {
     }
 
     fn new(name: &str, address: String, handler: Handler) -> Self {
-        let (requests, in_flight) = Default::default();
-        Self { name: name.into(), address, requests, in_flight, handler, task: None, folder: None }
+        let (requests, connections, in_flight) = Default::default();
+        Self { name: name.into(), address, requests, connections, in_flight, handler, task: None, folder: None }
     }
 
     fn server(&self) -> impl Fn(Box<dyn Io>) -> BoxFuture<'static, ()> + use<> {
-        server(Arc::clone(&self.handler), Arc::clone(&self.requests), Arc::clone(&self.in_flight))
+        let serve = server(Arc::clone(&self.handler), Arc::clone(&self.requests), Arc::clone(&self.in_flight));
+        let connections = Arc::clone(&self.connections);
+        move |stream| {
+            connections.fetch_add(1, Ordering::SeqCst);
+            let (open, served) = (InFlight(Arc::clone(&connections)), serve(stream));
+            Box::pin(async move {
+                let _open = open;
+                served.await;
+            })
+        }
     }
 
     fn listen(&mut self, path: PathBuf) {
@@ -274,6 +284,12 @@ impl Instance {
         self.task.iter().for_each(AbortHandle::abort);
     }
 
+    /// The same, and waits until they are.
+    pub(crate) async fn killed(&self) {
+        self.kill();
+        until("its connections are closed", || self.connections() == 0).await;
+    }
+
     /// Begins again at the same Unix socket.
     pub(crate) fn revive(&mut self) {
         let path = self.folder.as_ref().expect("listens on a Unix socket").path().join("http.sock");
@@ -283,6 +299,11 @@ impl Instance {
     /// As the autoscaler names it.
     pub(crate) fn endpoint(&self, slots: u32) -> wire::Endpoint {
         wire::Endpoint { instance: self.name.clone(), address: self.address.clone(), slots, start_micros: 0 }
+    }
+
+    /// Connections to it that are open.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     pub(crate) fn requests(&self) -> u64 {

@@ -18,6 +18,7 @@ mod state;
 mod watch;
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -46,6 +47,9 @@ use self::logs::Logs;
 use self::state::StateFolder;
 use self::watch::Watch;
 
+/// For all but requests, which have threads of their own. It is little work, and a thread that is not needed costs: it is
+/// woken for events that the others would have seen too.
+const CONTROL_THREADS: usize = 1;
 /// Actuations that may wait for the fleet. Starting a process takes a millisecond or two.
 const ACTUATIONS_WAITING: usize = 256;
 
@@ -53,8 +57,7 @@ const ACTUATIONS_WAITING: usize = 256;
 pub(crate) fn run(args: UpArgs, admin: SocketAddr) -> anyhow::Result<ExitCode> {
     use wisp_chassis::log::{Format, init};
     init(if args.log_json { Format::Json } else { Format::Text });
-    let threads = args.threads.unwrap_or_else(default_threads).max(1);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(CONTROL_THREADS).enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::new()?;
         let up = Up::build(&args, admin).await?;
@@ -103,7 +106,8 @@ impl Up {
             allow_private_outbound: args.allow_private_outbound.clone(),
         };
         let mut registry = Registry::with_prefix("wisp");
-        let config = wisp_activator::Config::new(args.listen, "embedded");
+        let mut config = wisp_activator::Config::new(args.listen, "embedded");
+        config.workers = args.threads.unwrap_or_else(default_threads);
         let activator = Activator::build(config, &mut registry).context("give another address with --listen")?;
         let admin_listener = TcpListener::bind(admin).await;
         let admin_listener =
@@ -253,10 +257,10 @@ fn common(registry: Registry, index: &Arc<Index>) -> Admin {
     }
 }
 
-/// Half of the cores: the other half is for instances, which do most of the work. A thread that is not needed costs: it is
-/// woken for events that the others would have seen too.
-fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from) / 2
+/// Half of the cores: the other half is for instances, which do most of the work.
+fn default_threads() -> NonZero<usize> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    NonZero::new(cores / 2).unwrap_or(NonZero::<usize>::MIN)
 }
 
 /// What a URL needs after its host: nothing for the usual port.
