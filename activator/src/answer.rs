@@ -16,7 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use crate::http1::Http1;
+use crate::http1::{Http1, unwoken};
 use crate::revision::Permit;
 use crate::workers::WorkerId;
 
@@ -101,11 +101,6 @@ impl Deadlines {
         let ahead = std::future::poll_fn(|cx| Poll::Ready(exchange.read_ahead(cx))).await;
         let body = match ahead {
             Ahead::All(bytes) => {
-                std::future::poll_fn(|cx| {
-                    exchange.settle(cx);
-                    Poll::Ready(())
-                })
-                .await;
                 exchange.finish();
                 AnswerBody::fixed(bytes)
             }
@@ -167,25 +162,20 @@ impl Exchange {
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let incoming = Pin::new(&mut self.incoming);
-        if let ready @ Poll::Ready(_) = incoming.poll_frame(cx) {
+        let mut incoming = Pin::new(&mut self.incoming);
+        let Some(http1) = &mut self.http1 else { return incoming.poll_frame(cx) };
+        // Asks the connection for it, if it is not there yet.
+        if let ready @ Poll::Ready(_) = incoming.as_mut().poll_frame(&mut unwoken()) {
             return ready;
         }
-        let Some(http1) = &mut self.http1 else { return Poll::Pending };
         http1.drive(cx);
-        Pin::new(&mut self.incoming).poll_frame(cx)
+        incoming.poll_frame(&mut unwoken())
     }
 
-    /// Lets the connection come to rest after the last byte.
-    fn settle(&mut self, cx: &mut Context<'_>) {
-        if let Some(http1) = &mut self.http1 {
-            http1.drive(cx);
-        }
-    }
-
-    /// Gives back the connection, and then the slot, so that the next one finds the connection.
+    /// After the last byte: gives back the connection, and then the slot, so that the next one finds the connection.
     fn finish(self) {
-        if let Some(http1) = self.http1 {
+        if let Some(mut http1) = self.http1 {
+            http1.settle();
             self.permit.endpoint().lane(self.worker).http1.put(http1);
         }
         drop(self.permit);
@@ -214,7 +204,6 @@ impl Stream {
         let frame = ready!(exchange.poll_frame(cx));
         let is_last = !matches!(frame, Some(Ok(_))) || exchange.incoming.is_end_stream();
         if is_last {
-            exchange.settle(cx);
             let State::Open(_, exchange) = std::mem::replace(&mut *state, State::Done) else { unreachable!() };
             drop(state);
             exchange.finish();

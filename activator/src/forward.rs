@@ -34,7 +34,7 @@ pub(crate) async fn send(worker: WorkerId, permit: &Permit, head: &Parts, body: 
     if head.version == Version::HTTP_2 {
         return send_http2(lane, permit, request(head, body, Version::HTTP_2)).await;
     }
-    while let Some(connection) = lane.http1.take().await {
+    while let Some(connection) = lane.http1.take() {
         match exchange(connection, permit, request(head, body, Version::HTTP_11)).await {
             // It was closed between the look at it and its use.
             Err(Failure::Unsent(_)) => {}

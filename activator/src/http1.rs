@@ -2,10 +2,14 @@
 //!
 //! A connection is driven by the request that has it, in the request's own task, and by nobody while it is idle. So a
 //! request costs no task switch, and one that is dropped closes its connection, which tells the instance to stop.
+//!
+//! Inside, hyper hands requests and answers from one half of a connection to the other by channels, each of which wakes
+//! the task that waits at its other end. Here that is the task which is running, and which looks by itself: it would be
+//! polled once more for nothing, after each request and each answer. So only the socket is given the task's waker.
 
 use std::pin::{Pin, pin};
 use std::sync::{Mutex, PoisonError};
-use std::task::Context;
+use std::task::{Context, Waker};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -60,15 +64,18 @@ impl Http1 {
         permit: &Permit,
     ) -> Result<Response<Incoming>, Unanswered> {
         let mut response = pin!(self.sender.try_send_request(request));
-        std::future::poll_fn(|cx| {
+        let answered = std::future::poll_fn(|cx| {
             self.drive(cx);
             permit.sent();
-            response.as_mut().poll(cx)
+            // Nothing but the connection, which was driven just now, makes it ready.
+            response.as_mut().poll(&mut unwoken())
         })
-        .await
+        .await;
+        self.settle();
+        answered
     }
 
-    /// Reads and writes what can be.
+    /// Reads and writes what can be, and lets the task be woken when there is more. Must come last before a task waits.
     pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
         // An error also reaches the answer, or the body of it, which is where it is dealt with.
         if let Some(connection) = &mut self.connection
@@ -78,28 +85,30 @@ impl Http1 {
         }
     }
 
+    /// Reads and writes what can be, when the task does not wait for more: all that would wake it forgets it.
+    pub(crate) fn settle(&mut self) {
+        self.drive(&mut unwoken());
+    }
+
     /// Whether it can take a request, after the last one is complete.
     pub(crate) fn is_ready(&self) -> bool {
         self.connection.is_some() && self.sender.is_ready()
     }
 
     /// Whether it is still good after it was idle.
-    async fn is_alive(&mut self) -> bool {
+    fn is_alive(&mut self) -> bool {
         self.probe.request();
-        std::future::poll_fn(|cx| {
-            self.drive(cx);
-            std::task::Poll::Ready(self.is_ready())
-        })
-        .await
+        self.settle();
+        self.is_ready()
     }
 }
 
 impl Pool {
     /// A good idle connection.
-    pub(crate) async fn take(&self) -> Option<Box<Http1>> {
+    pub(crate) fn take(&self) -> Option<Box<Http1>> {
         loop {
             let mut connection = self.lock().pop()?;
-            if connection.is_alive().await {
+            if connection.is_alive() {
                 return Some(connection);
             }
         }
@@ -123,6 +132,11 @@ impl Pool {
     fn lock(&self) -> std::sync::MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// For a look that is not repeated by itself.
+pub(crate) fn unwoken() -> Context<'static> {
+    Context::from_waker(Waker::noop())
 }
 
 #[cfg(test)]
@@ -150,7 +164,7 @@ mod tests {
 
         let mut connection = Http1::new(endpoint.address.connect().await.unwrap()).await.unwrap();
         let (peer, _) = listener.accept().await.unwrap();
-        assert!(connection.is_alive().await);
+        assert!(connection.is_alive());
         drop(peer);
         // The close is found before the request is taken.
         connection.probe.request();
