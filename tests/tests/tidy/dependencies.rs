@@ -9,7 +9,7 @@ use crate::tree;
 /// Know no runtime, no server and no client.
 const PURE: [&str; 2] = ["wisp-api", "wisp-scaling"];
 /// Each is a process of its own on a cluster: they meet in `wisp` only, and speak by `wisp-api`'s messages.
-const COMPONENTS: [&str; 3] = ["wisp-activator", "wisp-autoscaler", "wisp-host"];
+const COMPONENTS: [&str; 4] = ["wisp-activator", "wisp-autoscaler", "wisp-host", "wisp-shim"];
 /// What components share.
 const SHARED: [&str; 3] = ["wisp-api", "wisp-scaling", "wisp-chassis"];
 

@@ -1,0 +1,31 @@
+//! Starts another process in a container, for the same reasons in a process of its own as `create`.
+
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+
+use crate::create::{CreateError, chain};
+use crate::order::{Exec, Kind, Made};
+use crate::state_dir::StateDir;
+
+/// Starts the process that `order` names; it runs when this returns.
+///
+/// # Errors
+/// With the reason, such as a program that is not in the image.
+pub(crate) fn exec(order: &Exec) -> Result<Made, CreateError> {
+    let oci = |error: libcontainer::error::LibcontainerError| CreateError::Oci(chain(&error));
+    let state = StateDir::of(&order.namespace);
+    let state = state.map_err(|source| CreateError::Io { what: "namespace".to_owned(), source })?;
+    let given = order.stdio.give()?;
+    let pid = ContainerBuilder::new(order.id.clone(), SyscallType::default())
+        .with_root_path(state.oci())
+        .map_err(oci)?
+        .with_stdin(given.stdin)
+        .with_stdout(given.stdout)
+        .with_stderr(given.stderr)
+        .as_tenant()
+        .with_process(Some(state.process(&order.id, &order.exec_id)))
+        .with_detach(true)
+        .build()
+        .map_err(oci)?;
+    Ok(Made { pid: pid.as_raw(), kind: Kind::Linux })
+}

@@ -1,0 +1,137 @@
+//! The last step of a container's first process: it becomes the program.
+
+use std::ffi::{CString, OsString};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use libcontainer::syscall::linux::MountAttr;
+use libcontainer::syscall::syscall::create_syscall;
+use libcontainer::workload::default::get_executor;
+use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
+use nix::fcntl::AtFlags;
+use oci_spec::runtime::Spec;
+use rustix::fs::CWD;
+use rustix::io::FdFlags;
+use rustix::mount::{OpenTreeFlags, open_tree};
+
+use crate::artifact::Artifact;
+
+/// Where the host expects the compiled code and the key of its seal.
+const CODE_DESCRIPTOR: i32 = 3;
+const KEY_DESCRIPTOR: i32 = 4;
+/// Of the kernel's `linux/mount.h`.
+const MOUNT_ATTR_RDONLY: u64 = 1;
+/// Those two: libcontainer closes all others.
+pub(crate) const DESCRIPTORS: i32 = 2;
+
+/// Becomes a program of the image, or the host with a component.
+#[derive(Clone)]
+pub(crate) struct Launcher {
+    /// Closes when the program runs, because exec closes it; what is written to it before is why it does not.
+    gate: Arc<File>,
+    program: Program,
+}
+
+/// What to become.
+#[derive(Clone)]
+pub(crate) enum Program {
+    /// What the image's command names.
+    Linux,
+    /// The host.
+    Host(Arc<HostProgram>),
+}
+
+/// The host with its descriptors and arguments, all of them opened and made before the container's walls are up.
+pub(crate) struct HostProgram {
+    program: File,
+    artifact: Artifact,
+    arguments: Vec<CString>,
+}
+
+impl HostProgram {
+    /// The host with these arguments. No other file may be open yet.
+    ///
+    /// # Errors
+    /// When other descriptors are where the host expects its own: then this process was not started clean.
+    pub(crate) fn new(artifact: Artifact, host: &Path, arguments: Vec<CString>) -> Result<Self, String> {
+        let failed = |error: io::Error| format!("{}: {error}", host.display());
+        let code = lowest(artifact.code).map_err(failed)?;
+        let artifact = Artifact { code, key: lowest(artifact.key).map_err(failed)? };
+        let program = read_only(host).map_err(failed)?;
+        let found = (artifact.code.as_raw_fd(), artifact.key.as_raw_fd());
+        if found != (CODE_DESCRIPTOR, KEY_DESCRIPTOR) {
+            return Err(format!(
+                "descriptors {CODE_DESCRIPTOR} and {KEY_DESCRIPTOR} are taken, code and key are {found:?}; \
+                 this is a bug of the shim"
+            ));
+        }
+        Ok(Self { program, artifact, arguments })
+    }
+
+    fn become_it(&self) -> Result<(), String> {
+        for file in [&self.artifact.code, &self.artifact.key] {
+            rustix::io::fcntl_setfd(file, FdFlags::empty()).map_err(|error| format!("wisp-host: {error}"))?;
+        }
+        let variables = std::env::vars_os().filter_map(|(name, value)| variable(name, value));
+        let variables: Vec<CString> = variables.collect();
+        let failed = nix::unistd::execveat(&self.program, c"", &self.arguments, &variables, AtFlags::AT_EMPTY_PATH);
+        let Err(error) = failed;
+        Err(format!("wisp-host cannot be executed: {error}; does the seccomp profile allow execveat?"))
+    }
+}
+
+/// The host's file by a mount of its own, which is read-only. Where a pod shares its process namespace, a container that
+/// runs as root can open `/proc/<pid>/exe` of its neighbour; it must not be able to write to the node's program by it.
+fn read_only(host: &Path) -> io::Result<File> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mount = open_tree(CWD, host, flags)?;
+    let attributes = MountAttr { attr_set: MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let empty_path = rustix::fs::AtFlags::EMPTY_PATH.bits();
+    create_syscall()
+        .mount_setattr(mount.as_fd(), Path::new(""), empty_path, &attributes, size_of::<MountAttr>())
+        .map_err(io::Error::other)?;
+    Ok(File::from(mount))
+}
+
+/// The same file by the lowest number that is free.
+fn lowest(file: File) -> io::Result<File> {
+    let other = file.try_clone()?;
+    Ok(if other.as_raw_fd() < file.as_raw_fd() { other } else { file })
+}
+
+fn variable(name: OsString, value: OsString) -> Option<CString> {
+    let mut bytes = name.into_vec();
+    bytes.push(b'=');
+    bytes.extend(value.into_vec());
+    CString::new(bytes).ok()
+}
+
+impl Launcher {
+    /// Becomes `program`, and says through `gate` when it does not work.
+    pub(crate) fn new(gate: File, program: Program) -> Self {
+        Self { gate: Arc::new(gate), program }
+    }
+}
+
+impl Executor for Launcher {
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        let failed = match &self.program {
+            Program::Linux => get_executor().exec(spec).map_err(|error| error.to_string()),
+            Program::Host(host) => host.become_it(),
+        };
+        let Err(message) = failed else { return Ok(()) };
+        // Whoever waits at the other end hears it; if nobody does, the exit status still tells.
+        let _ = (&*self.gate).write_all(message.as_bytes());
+        Err(ExecutorError::Other(message))
+    }
+
+    fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
+        // Whether there is such a program is known when it is executed, and told through the gate. libcontainer's own
+        // check beforehand wants a `PATH` and a program that everybody may execute, which runc does not.
+        Ok(())
+    }
+}

@@ -1,0 +1,52 @@
+//! `containerd-shim-wisp-v1`, the containerd shim of Wisp: one daemon for each pod, which makes the pod's containers and
+//! answers containerd for them.
+//!
+//! A container runs a WebAssembly component, when its image is one or its command names one; the process is then
+//! `wisp-host`, which comes from the node and never from the image. Any other container is an ordinary Linux container,
+//! so that pods may have init containers and sidecars.
+//!
+//! It does not serve requests, compile or check seals: that is the host's. It knows nothing of functions either: to it a
+//! pod is a pod. Namespaces, cgroups, mounts and seccomp are libcontainer's.
+//!
+//! In the order of the data: [`action`] tells containerd's actions from the program's own errands. `start` finds or
+//! starts the pod's [`daemon`], which hands containerd's calls by [`service`] to the [`pod`] with its [`container`]s and
+//! their [`process`]es. To make one, [`launch`] runs this program anew with an [`order`]: [`create`] finds out what the
+//! [`workload`] is, asks containerd for the [`image`] when it must, has the [`artifact`] of a component compiled, decides
+//! its [`preopens`], and lets libcontainer build the rest around the [`executor`], which becomes the program. [`gate`]
+//! tells when it has, [`reaper`] how it ended, [`events`] tells containerd; [`stats`] and [`cgroup`] say what it uses.
+//! [`undo`] takes it away, also after a crash, by what is in the [`state_dir`].
+
+#![cfg(target_os = "linux")]
+#![forbid(unsafe_code)]
+// The walk above is for whoever reads the source: none of it is public.
+#![allow(rustdoc::private_intra_doc_links, reason = "the modules are private, and so is this page")]
+
+mod action;
+mod artifact;
+mod cgroup;
+mod container;
+mod containerd;
+mod create;
+mod daemon;
+mod events;
+mod exec;
+mod executor;
+mod gate;
+mod image;
+mod launch;
+mod options;
+mod order;
+mod pod;
+mod preopens;
+mod process;
+mod reaper;
+mod respond;
+mod service;
+mod start;
+mod state_dir;
+mod stats;
+mod stdio;
+mod undo;
+mod workload;
+
+pub use action::run;

@@ -1,0 +1,125 @@
+//! containerd's action `start`: says where the pod's daemon listens, after starting it if there is none.
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal, Read};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use containerd_shim::bootstrap::BootstrapParams;
+use containerd_shim::protos::protobuf::Message;
+use containerd_shim::{Flags, StartOpts};
+use serde::Deserialize;
+
+use crate::state_dir::gone;
+
+/// Names the pod that a container is of.
+const SANDBOX_ID: &str = "io.kubernetes.cri.sandbox-id";
+/// In the bundle: where the daemon listens. containerd reads it when it comes back.
+const ADDRESS_FILE: &str = "address";
+/// What the daemon's errand of telling containerd needs; older containerds set it, newer ones send it.
+pub(crate) const TTRPC_ADDRESS: &str = "TTRPC_ADDRESS";
+/// What the daemon says when it listens.
+pub(crate) const READY: &str = "ready\n";
+/// The task service that is announced. containerd 1.7 knows no later one, and 2.x speaks both; to the later one it
+/// would send the end of a container's daemon only once for the whole pod.
+const TASK_API: u32 = 2;
+/// As containerd bounds it.
+const PARAMS_BYTES_MAX: u64 = 10 << 20;
+
+/// As much of the OCI spec as tells the pod.
+#[derive(Deserialize)]
+struct Annotated {
+    #[serde(default)]
+    annotations: HashMap<String, String>,
+}
+
+/// Starts the daemon of the pod that the bundle in the working folder is of, or finds it. Returns the answer to
+/// containerd.
+///
+/// # Errors
+/// When it does not start, with its own words.
+pub(crate) fn start(flags: &Flags) -> Result<Vec<u8>, String> {
+    let options = options(flags)?;
+    let group = group(flags)?;
+    let address = options.socket_address(&group);
+    let path = PathBuf::from(address.trim_start_matches("unix://"));
+    if UnixStream::connect(&path).is_err() {
+        gone(std::fs::remove_file(&path)).map_err(|error| format!("{}: {error}", path.display()))?;
+        spawn(&options, &address).map_err(|error| format!("the shim's daemon does not start: {error}"))?;
+    }
+    std::fs::write(ADDRESS_FILE, &address).map_err(|error| format!("{ADDRESS_FILE} in the bundle: {error}"))?;
+    let answer = serde_json::json!({"version": TASK_API, "address": address, "protocol": "ttrpc"});
+    Ok(answer.to_string().into_bytes())
+}
+
+/// Removes the socket of the daemon that served the bundle in the working folder, if nobody answers there any more.
+pub(crate) fn remove_dead_socket() {
+    let Ok(address) = std::fs::read_to_string(ADDRESS_FILE) else { return };
+    let path = Path::new(address.trim_start_matches("unix://"));
+    if UnixStream::connect(path).is_err() {
+        // Left there, it would be replaced by the next daemon of this name.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+fn options(flags: &Flags) -> Result<StartOpts, String> {
+    let sent = sent(flags).map_err(|error| format!("standard input: {error}"))?;
+    let mut options = sent.map(StartOpts::from).unwrap_or_default();
+    if options.id.is_empty() {
+        options.id.clone_from(&flags.id);
+        options.namespace.clone_from(&flags.namespace);
+        options.address.clone_from(&flags.address);
+        options.debug = flags.debug;
+    }
+    if options.ttrpc_address.is_empty() {
+        options.ttrpc_address = std::env::var(TTRPC_ADDRESS).unwrap_or_default();
+    }
+    if options.ttrpc_address.is_empty() {
+        return Err(format!("containerd does not say where it takes events; {TTRPC_ADDRESS} is not set"));
+    }
+    Ok(options)
+}
+
+/// What containerd 2.3 and later send. Earlier ones send the runtime's options, which come again with each container.
+fn sent(flags: &Flags) -> io::Result<Option<BootstrapParams>> {
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    stdin.lock().take(PARAMS_BYTES_MAX).read_to_end(&mut bytes)?;
+    let params = BootstrapParams::parse_from_bytes(&bytes).ok();
+    Ok(params.filter(|params| params.instance_id == flags.id && params.namespace == flags.namespace))
+}
+
+/// All containers of a pod have one daemon.
+fn group(flags: &Flags) -> Result<String, String> {
+    let failed = |error: String| format!("config.json of the bundle: {error}");
+    let text = std::fs::read("config.json").map_err(|error| failed(error.to_string()))?;
+    let mut spec: Annotated = serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
+    Ok(spec.annotations.remove(SANDBOX_ID).unwrap_or_else(|| flags.id.clone()))
+}
+
+fn spawn(options: &StartOpts, address: &str) -> io::Result<()> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(["-namespace", &options.namespace, "-id", &options.id, "-address", &options.address, "-socket", address])
+        .args(options.debug.then_some("-debug"))
+        .env(TTRPC_ADDRESS, &options.ttrpc_address)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        // What is sent to containerd's whole group is not meant for pods.
+        .process_group(0);
+    let mut child = command.spawn()?;
+    let mut words = String::new();
+    if let Some(mut stdout) = child.stdout.take() {
+        stdout.read_to_string(&mut words)?;
+    }
+    match words.strip_prefix(READY) {
+        Some(_) => Ok(()),
+        None => Err(io::Error::other(if words.is_empty() { "it ended and said nothing".to_owned() } else { words })),
+    }
+}

@@ -1,0 +1,66 @@
+//! What happens when containerd or a daemon goes away.
+
+use std::fs;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::linux::{container, remove, status};
+use crate::node::{Node, wait_for};
+use crate::traces::{self, Traces};
+
+#[test]
+fn containers_outlive_a_restart_of_containerd() {
+    let Some(mut node) = Node::start("restart") else { return };
+    let rootfs = node.rootfs("rootfs");
+    let log = format!("file://{}", node.path("output").display());
+    let script = "n=0; while :; do n=$((n + 1)); echo line $n; sleep 0.05; done";
+    node.run_ok(&container(&["-d", "--log-uri", &log], &rootfs, "c", script));
+    node.stop_containerd();
+    let lines = || fs::read_to_string(node.path("output")).unwrap_or_default().lines().count();
+    let before = lines();
+    wait_for("more output without containerd", || (lines() > before).then_some(()));
+    node.start_containerd();
+    assert_eq!(status(&node, "c"), "RUNNING");
+    remove(&node, "c");
+    assert_eq!(traces::of(&node), Traces::default());
+}
+
+#[test]
+fn a_container_that_ends_while_containerd_is_away_is_told_after() {
+    let Some(mut node) = Node::start("away") else { return };
+    let rootfs = node.rootfs("rootfs");
+    let go = node.path("rootfs/tmp/go");
+    node.run_ok(&container(&["-d"], &rootfs, "c", "while [ ! -e /tmp/go ]; do sleep 0.05; done; exit 9"));
+    node.stop_containerd();
+    fs::write(go, "").unwrap();
+    node.start_containerd();
+    wait_for("the end", || (status(&node, "c") == "STOPPED").then_some(()));
+    assert_eq!(node.ctr(&["tasks", "delete", "c"]).status.code(), Some(9));
+    assert_eq!(traces::of(&node), Traces::default());
+}
+
+#[test]
+fn a_daemon_that_is_killed_leaves_nothing() {
+    let Some(node) = Node::start("killed") else { return };
+    let rootfs = node.rootfs("rootfs");
+    node.run_ok(&container(&["-d"], &rootfs, "c", ": wisp-test-mark; while :; do sleep 1; done"));
+    kill_process(daemon(&node), Signal::KILL).unwrap();
+    wait_for("containerd's clean-up", || (traces::of(&node) == Traces::default()).then_some(()));
+    node.ctr_ok(&["containers", "delete", "c"]);
+    // And the name is free again.
+    node.run_ok(&container(&["-d"], &rootfs, "c", "sleep 1000"));
+    remove(&node, "c");
+}
+
+/// The one daemon of the node, by its number here.
+fn daemon(node: &Node) -> Pid {
+    let inside = node.root();
+    let mut ids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let is_daemon = |id: &i32| {
+        let command = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        let namespace = |of: &str| fs::read_link(of).ok();
+        String::from_utf8_lossy(&command).contains("-socket")
+            && namespace(&format!("/proc/{id}/ns/mnt")) == namespace(inside.with_file_name("ns/mnt").to_str().unwrap())
+    };
+    Pid::from_raw(ids.find(is_daemon).unwrap()).unwrap()
+}

@@ -1,0 +1,60 @@
+//! What containers leave on a node. Nothing is what it should be.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::node::Node;
+
+/// All that can be left.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traces {
+    processes: Vec<String>,
+    mounts: Vec<String>,
+    cgroups: Vec<PathBuf>,
+    files: Vec<PathBuf>,
+}
+
+/// What is there now.
+pub(crate) fn of(node: &Node) -> Traces {
+    let root = node.root();
+    let mounts = fs::read_to_string(root.join("proc/mounts")).unwrap();
+    let ours = node.path("state");
+    let mut files = below(&root.join("run/wisp"));
+    files.extend(below(&root.join("run/containerd/s")));
+    files.retain(|path| !path.is_dir());
+    Traces {
+        processes: processes(&root),
+        mounts: mounts.lines().filter(|line| line.contains(ours.to_str().unwrap())).map(str::to_owned).collect(),
+        cgroups: cgroups(&node.namespace).into_iter().filter(|path| !path.ends_with(&node.namespace)).collect(),
+        files,
+    }
+}
+
+/// Command lines of daemons and of whatever runs in containers: all but the node's own programs.
+fn processes(root: &Path) -> Vec<String> {
+    let ids = fs::read_dir(root.join("proc")).unwrap().filter_map(|entry| {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        name.parse::<u32>().ok()
+    });
+    let lines = ids.filter_map(|id| fs::read(root.join(format!("proc/{id}/cmdline"))).ok());
+    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+    lines.filter(|line| line.contains("containerd-shim") || line.contains("wisp-test-mark")).collect()
+}
+
+/// Folders of containers in every hierarchy, the deepest first.
+pub(crate) fn cgroups(namespace: &str) -> Vec<PathBuf> {
+    let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().filter_map(Result::ok);
+    let roots = hierarchies.map(|entry| entry.path()).chain([PathBuf::from("/sys/fs/cgroup")]);
+    let mut found: Vec<PathBuf> = roots.map(|root| root.join(namespace)).filter(|path| path.is_dir()).collect();
+    let inner: Vec<PathBuf> = found.iter().flat_map(|path| below(path)).filter(|path| path.is_dir()).collect();
+    found.extend(inner);
+    found.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
+    found
+}
+
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    entries
+        .flat_map(|path| if path.is_dir() { [vec![path.clone()], below(&path)].concat() } else { vec![path] })
+        .collect()
+}
