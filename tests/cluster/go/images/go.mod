@@ -1,0 +1,3 @@
+module wisp.local/cluster/images
+
+go 1.26.0
