@@ -47,6 +47,12 @@ check: tools ## Format, lints, documentation, dependencies, and the tree's own r
 	PATH="$$($(TOOL) cargo cargo-deny 0.20.2):$$PATH" cargo deny --log-level error check licenses bans sources
 	cargo test $(ALL) --test tidy --quiet
 
+.PHONY: cluster
+cluster: tools ## Start a real Kubernetes of one node on this machine, as root, and print how to use it and how to leave.
+	@$(TOOL) cluster >/dev/null
+	cargo build $(ALL) --bins
+	@target/debug/cluster up
+
 .PHONY: samples
 samples: ## Build the samples; where a tool is missing, take the committed component.
 	@$(MAKE) -C samples

@@ -1,0 +1,58 @@
+//! What a cluster runs: built by `tests/cluster/build`, found here.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// The folder of everything that was built.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    folder: PathBuf,
+}
+
+impl Programs {
+    /// Builds nothing: that takes minutes, and a test would seem to hang.
+    pub(crate) fn find() -> Result<Self> {
+        let build = crate_folder().join("build");
+        let output = Command::new(&build).arg("--where").output();
+        let output = output.with_context(|| format!("{} does not run", build.display()))?;
+        if !output.status.success() {
+            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        let folder = String::from_utf8(output.stdout).context("the folder's name is not UTF-8")?;
+        Ok(Self { folder: PathBuf::from(folder.trim_end()) })
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Programs for the PATH.
+    pub(crate) fn bin(&self) -> PathBuf {
+        self.folder.join("bin")
+    }
+
+    /// The other containerd, with its shim.
+    pub(crate) fn containerd_one_seven(&self) -> PathBuf {
+        self.folder.join("containerd-1.7")
+    }
+
+    pub(crate) fn lib(&self) -> PathBuf {
+        self.folder.join("lib")
+    }
+
+    /// Programs that are the only content of images.
+    pub(crate) fn image_program(&self, name: &str) -> PathBuf {
+        self.folder.join("images").join(name)
+    }
+}
+
+/// Scripts that run outside and inside of the node.
+pub(crate) fn node_scripts() -> PathBuf {
+    crate_folder().join("node")
+}
+
+fn crate_folder() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}

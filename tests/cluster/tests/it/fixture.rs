@@ -1,0 +1,66 @@
+//! The shared cluster, pods of it, and asking them.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use wisp_cluster::{Cluster, Settings, Shared, until};
+
+pub(crate) static CLUSTER: Shared = Shared::new(Settings::default);
+
+/// What is asked for here takes about a second on an idle machine; this one may be building next door.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A pod of the hello image, with more lines for its `spec`.
+pub(crate) fn pod(name: &str, image: &str, more: &str) -> String {
+    format!(
+        "apiVersion: v1\n\
+         kind: Pod\n\
+         metadata: {{name: {name}, labels: {{app: {name}}}}}\n\
+         spec:\n  terminationGracePeriodSeconds: 0\n  containers: [{{name: hello, image: \"{image}\", ports: [{{containerPort: 8080}}]}}]\n{more}"
+    )
+}
+
+/// A service for the pods of [`pod`].
+pub(crate) fn service(name: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\n\
+         spec: {{selector: {{app: {name}}}, ports: [{{port: 80, targetPort: 8080}}]}}\n"
+    )
+}
+
+/// Pushes the hello image as `name` and runs a pod of it, of that name too, with a service.
+pub(crate) async fn run_hello(cluster: &Cluster, name: &str) {
+    let image = cluster.registry().push(&format!("{name}:1"), &cluster.hello()).await.unwrap();
+    cluster.apply(&(pod(name, &image, "") + &service(name))).await.unwrap();
+    wait_ready(cluster, name).await;
+}
+
+pub(crate) async fn wait_ready(cluster: &Cluster, name: &str) {
+    let seconds = format!("--timeout={}s", PATIENCE.as_secs());
+    let waited = cluster.kubectl(["wait", "--for=condition=Ready", &format!("pod/{name}"), &seconds]).await;
+    if let Err(error) = waited {
+        let state = cluster.kubectl(["describe", "pod", name]).await.unwrap_or_default();
+        panic!("{error:#}\n{state}");
+    }
+}
+
+/// One field of an object, by a path such as `{.status.podIP}`.
+pub(crate) async fn field(cluster: &Cluster, object: &str, path: &str) -> String {
+    cluster.kubectl(["get", object, "-o", &format!("jsonpath={path}")]).await.unwrap()
+}
+
+/// Asks from this machine, until there is an answer.
+pub(crate) async fn get(url: &str) -> String {
+    until(&format!("{url} answers"), PATIENCE, async || Ok(try_get(url).await.ok())).await.unwrap()
+}
+
+pub(crate) async fn try_get(url: &str) -> Result<String> {
+    let url = url.to_owned();
+    let ask = move || {
+        // A connection that is tried too early must not use up the time of the tries after it.
+        let agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(6))).proxy(None).build();
+        let mut answer = ureq::Agent::from(agent).get(&url).call()?;
+        answer.body_mut().read_to_string()
+    };
+    tokio::task::spawn_blocking(ask).await?.map_err(|error| anyhow!(error))
+}

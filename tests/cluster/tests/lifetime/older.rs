@@ -1,0 +1,18 @@
+//! The containerd of older clusters.
+
+use wisp_cluster::{Cluster, Containerd, Settings, can_run};
+
+#[tokio::test]
+async fn containerd_1_7_runs_pods_too() {
+    if can_run().is_err() {
+        return;
+    }
+    let settings = Settings { containerd: Containerd::OneSeven, ..Settings::default() };
+    let cluster = Cluster::start(settings).await.unwrap();
+    let version =
+        cluster.kubectl(["get", "nodes", "-o", "jsonpath={.items[0].status.nodeInfo.containerRuntimeVersion}"]);
+    assert!(version.await.unwrap().starts_with("containerd://v1.7."));
+    let image = cluster.registry().push("hello:1", &cluster.hello()).await.unwrap();
+    cluster.kubectl(["run", "hello", "--image", &image, "--restart=Never"]).await.unwrap();
+    cluster.kubectl(["wait", "--for=condition=Ready", "pod/hello", "--timeout=90s"]).await.unwrap();
+}

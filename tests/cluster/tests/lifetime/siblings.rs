@@ -1,0 +1,21 @@
+//! Clusters beside one another.
+
+use wisp_cluster::{Cluster, Settings, can_run};
+
+#[tokio::test]
+async fn two_clusters_do_not_meet() {
+    if can_run().is_err() {
+        return;
+    }
+    let (one, other) = tokio::join!(Cluster::start(Settings::default()), Cluster::start(Settings::default()));
+    let (one, other) = (one.unwrap(), other.unwrap());
+    assert_ne!(one.number(), other.number());
+    one.kubectl(["create", "configmap", "mine"]).await.unwrap();
+    other.kubectl(["get", "configmap", "mine"]).await.unwrap_err();
+    let node = |cluster: &Cluster| format!("node/{}\n", cluster.node_name());
+    assert_eq!(one.kubectl(["get", "nodes", "-o", "name"]).await.unwrap(), node(&one));
+    assert_eq!(other.kubectl(["get", "nodes", "-o", "name"]).await.unwrap(), node(&other));
+    // One goes, and the other stays.
+    drop(one);
+    assert_eq!(other.kubectl(["get", "nodes", "-o", "name"]).await.unwrap(), node(&other));
+}
