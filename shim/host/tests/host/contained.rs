@@ -21,6 +21,7 @@ mod servers;
 
 const COMPONENT: &str = "command.wasm";
 const PREVIEW1: &str = "command-preview1.wasm";
+const P3: &str = "command-p3.wasm";
 
 /// `contained` with what a container runtime would give it.
 struct Container {

@@ -27,6 +27,7 @@ fn one_line_says_what_it_is_and_where() {
         ("guests.wasm", "http", "p2"),
         ("guests-p3.wasm", "http", "p3"),
         ("command.wasm", "command", "p2"),
+        ("command-p3.wasm", "command", "p3"),
         ("command-preview1.wasm", "command", "p2"),
     ] {
         let told = told(&ensure(&shared_folder(), &prebuilt_path(component), &[]));
