@@ -74,7 +74,7 @@ impl Node {
         let namespace = format!("wisp-test-{}-{name}", std::process::id());
         let mut node = Self { folder, programs, first, containerd: None, namespace };
         wait_for("the node's /run", || {
-            fs::read_to_string(node.root().join("proc/mounts")).ok()?.contains(" /run ").then_some(())
+            fs::read_to_string(node.root().with_file_name("mounts")).ok()?.contains(" /run ").then_some(())
         });
         fs::write(node.folder.path().join("containerd.toml"), node.configuration()).unwrap();
         fs::write(node.shim_settings(), format!("store = '{}'\n{}", node.path("store").display(), host_setting()))
@@ -215,14 +215,15 @@ pub(crate) fn said(output: &Output) -> String {
 /// Waits until `seen` sees something.
 pub(crate) fn wait_for<T>(what: &str, mut seen: impl FnMut() -> Option<T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let waited = runtime.block_on(tokio::time::timeout(DEADLINE, async {
+    let look = async {
         loop {
             if let Some(found) = seen() {
                 return found;
             }
             tokio::time::sleep(LOOK).await;
         }
-    }));
+    };
+    let waited = runtime.block_on(async { tokio::time::timeout(DEADLINE, look).await });
     waited.unwrap_or_else(|_| panic!("{what} did not come within {DEADLINE:?}"))
 }
 

@@ -17,7 +17,7 @@ pub(crate) struct Traces {
 /// What is there now.
 pub(crate) fn of(node: &Node) -> Traces {
     let root = node.root();
-    let mounts = fs::read_to_string(root.join("proc/mounts")).unwrap();
+    let mounts = fs::read_to_string(root.with_file_name("mounts")).unwrap();
     let ours = node.path("state");
     let mut files = below(&root.join("run/wisp"));
     files.extend(below(&root.join("run/containerd/s")));
