@@ -30,10 +30,13 @@ TRIPLE := $(shell uname -m)-unknown-linux-gnu
 STATIC := -C target-feature=+crt-static -C relocation-model=static --cfg getrandom_backend="linux_getrandom"
 
 .PHONY: static
-static: tools ## Build the host as containers start it, without shared libraries, and print where it is.
+static: tools ## Build what a node gets, without shared libraries: shim, host, installer. Linux only.
 	CARGO_TARGET_$(shell echo $(TRIPLE) | tr a-z- A-Z_)_RUSTFLAGS='$(STATIC)' \
-		cargo build --locked --release -p wisp-host --bin wisp-host --target $(TRIPLE)
-	@echo target/$(TRIPLE)/release/wisp-host
+	LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH=/usr/lib/$(shell uname -m)-linux-gnu \
+		cargo build --locked --release --target $(TRIPLE) --bins -p wisp-host -p wisp-shim -p wisp-installer
+	@mkdir -p target/static
+	@for program in wisp-host containerd-shim-wisp-v1 wisp-installer; do \
+		ln -f target/$(TRIPLE)/release/$$program target/static/; echo target/static/$$program; done
 
 .PHONY: test
 test: tools ## Run every test that this machine can run, and say which are left out.
