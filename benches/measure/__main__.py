@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from . import many, page, proxies, rest, servers, starts
+from . import many, page, pods, proxies, rest, servers, starts
 from .plan import FULL, SMOKE
 
 PARTS = {
@@ -13,6 +13,7 @@ PARTS = {
     "start": starts.start,
     "rest": rest.rest,
     "many": many.many,
+    "pods": pods.pods,
 }
 
 

@@ -16,7 +16,9 @@ class Plan:
     functions: int
     # After which memory no longer changes.
     rest_seconds: int
+    # Pods started one at a time.
+    pod_starts: int
 
 
-FULL = Plan(rounds=3, seconds=3, warm_starts=200, cold_starts=100, functions=10_000, rest_seconds=5)
-SMOKE = Plan(rounds=1, seconds=1, warm_starts=5, cold_starts=3, functions=500, rest_seconds=1)
+FULL = Plan(rounds=3, seconds=3, warm_starts=200, cold_starts=100, functions=10_000, rest_seconds=5, pod_starts=20)
+SMOKE = Plan(rounds=1, seconds=1, warm_starts=5, cold_starts=3, functions=500, rest_seconds=1, pod_starts=2)

@@ -1,0 +1,236 @@
+"""Function pods on a real Kubernetes of one node: how fast they start, and what they hold in memory.
+
+Needs root, the programs of tests/cluster/build, and those of `make static`.
+"""
+
+import contextlib
+import datetime
+import json
+import pathlib
+import random
+import re
+import statistics
+import subprocess
+import time
+import urllib.request
+from dataclasses import dataclass
+
+from . import page
+from .page import Row
+from .plan import Plan
+from .process import HELLO, RELEASE, ROOT, Failed, free_port, running, scratch, wait_for_port
+
+CLUSTER = RELEASE / "cluster"
+STATIC = ROOT / "target" / "static"
+HOST = STATIC / "wisp-host"
+# What runs for a function pod on the node.
+PROCESSES = ("containerd-shim-wisp-v1", "wisp-host", "/pause")
+START_SECONDS_P50_MAX = 0.12
+TOGETHER = 20
+TOGETHER_SECONDS_MAX = 1.5
+AT_REST = 10
+POD_BYTES_MAX = 8 * 1024 * 1024
+PATIENCE_SECONDS = 120
+# A pod that says nothing about the network is started the moment that its address is there.
+DEPLOYMENT = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "hello"},
+    "spec": {
+        "replicas": 0,
+        "selector": {"matchLabels": {"app": "hello"}},
+        "template": {
+            "metadata": {"labels": {"app": "hello"}},
+            "spec": {
+                "runtimeClassName": "wisp",
+                "automountServiceAccountToken": False,
+                "enableServiceLinks": False,
+                "terminationGracePeriodSeconds": 5,
+                "containers": [{"name": "hello", "image": "hello", "command": ["/"]}],
+            },
+        },
+    },
+}
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """What processes hold of one file or of anything else."""
+
+    inode: int
+    path: str
+    rss_bytes: int
+    pss_bytes: int
+
+
+class Node:
+    """A cluster that is up, asked by way of `kubectl proxy`."""
+
+    def __init__(self, number: str, port: int):
+        self.number = number
+        self.port = port
+
+    def run(self, *command: str) -> str:
+        arguments = [str(CLUSTER), command[0], "--number", self.number, *command[1:]]
+        return subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
+
+    def request(self, method: str, path: str, body: object = None, kind: str = "application/json") -> str:
+        data = None if body is None else json.dumps(body).encode()
+        url = f"http://127.0.0.1:{self.port}{path}"
+        request = urllib.request.Request(url, data, {"Content-Type": kind}, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.read().decode()
+
+    def scale(self, replicas: int) -> float:
+        """Asks for so many pods, and says when."""
+        path = "/apis/apps/v1/namespaces/default/deployments/hello/scale"
+        begun = time.time()
+        self.request("PATCH", path, {"spec": {"replicas": replicas}}, "application/merge-patch+json")
+        return begun
+
+    def pods(self) -> list[str]:
+        found = json.loads(self.request("GET", "/api/v1/namespaces/default/pods"))
+        return [pod["metadata"]["name"] for pod in found["items"]]
+
+    def listening(self, replicas: int) -> list[float]:
+        """When each pod's host said that it listens, by its log."""
+        return self.until(f"{replicas} pods listen", lambda: self.all_listening(replicas))
+
+    def all_listening(self, replicas: int) -> list[float] | None:
+        pods = self.pods()
+        times = [said for said in (self.said(pod) for pod in pods) if said]
+        return times if len(times) == len(pods) == replicas else None
+
+    def said(self, pod: str) -> float | None:
+        with contextlib.suppress(OSError):
+            log = self.request("GET", f"/api/v1/namespaces/default/pods/{pod}/log?timestamps=true")
+            found = re.search(r"^(\S+)Z .*listening", log, re.MULTILINE)
+            if found:
+                # Python reads microseconds.
+                moment = datetime.datetime.fromisoformat(found[1][:26]).replace(tzinfo=datetime.UTC)
+                return moment.timestamp()
+        return None
+
+    def none_left(self) -> None:
+        self.scale(0)
+        self.until("no pod is left", lambda: not self.pods() or None)
+
+    def until(self, what: str, check):
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            found = check()
+            if found:
+                return found
+            time.sleep(0.05)
+        raise Failed(f"{what}: not within {PATIENCE_SECONDS} s")
+
+
+def pods(plan: Plan) -> list[Row]:
+    """Starts one at a time, many at once, and memory at rest."""
+    with node() as cluster:
+        # The first start compiles.
+        cluster.scale(1)
+        cluster.listening(1)
+        starts = [one(cluster) for _ in range(plan.pod_starts)]
+        together = at_once(cluster)
+        return rows(starts, together) + at_rest(cluster, plan)
+
+
+def rows(starts: list[float], together: float) -> list[Row]:
+    p50 = statistics.median(starts)
+    return [
+        Row(f"scale request to listening, p50 of {len(starts)}", f"{p50:.3f} s", "≤ 0.12 s", p50 <= START_SECONDS_P50_MAX),
+        Row("slowest of them", f"{max(starts):.3f} s"),
+        Row(f"{TOGETHER} pods at once, all listening", f"{together:.2f} s", "≤ 1.5 s", together <= TOGETHER_SECONDS_MAX),
+    ]
+
+
+def one(cluster: Node) -> float:
+    cluster.none_left()
+    # The kubelet looks at its pods once a second: a start shall meet any moment of that.
+    time.sleep(random.random())
+    begun = cluster.scale(1)
+    return cluster.listening(1)[0] - begun
+
+
+def at_once(cluster: Node) -> float:
+    cluster.none_left()
+    begun = cluster.scale(TOGETHER)
+    return max(cluster.listening(TOGETHER)) - begun
+
+
+def at_rest(cluster: Node, plan: Plan) -> list[Row]:
+    cluster.none_left()
+    cluster.scale(AT_REST)
+    cluster.listening(AT_REST)
+    time.sleep(plan.rest_seconds)
+    held = [mapped for pid in processes() for mapped in mappings(pid)]
+    program = HOST.stat().st_ino
+    own = sum(each.pss_bytes for each in held if each.inode != program) / AT_REST
+    whole = sum(each.pss_bytes for each in held) / AT_REST
+    code = [each for each in held if each.path.endswith(".wisp")]
+    shared = sum(each.rss_bytes for each in code) / max(1, sum(each.pss_bytes for each in code))
+    compiled = cluster.run("exec", "bash", "-c", "ls /var/lib/wisp/store/*.wisp").split()
+    return [
+        Row(f"a pod's processes but the host's code, one of {AT_REST}", page.mib(own), "≤ 8 MiB", own <= POD_BYTES_MAX),
+        Row("with its part of the host's code", page.mib(whole)),
+        Row("compiled code on the node, for all starts", f"{len(compiled)} file", "once", len(compiled) == 1),
+        Row(f"its pages in {AT_REST} pods: resident / proportional", f"{shared:.1f} ×", "shared", shared >= 2),
+    ]
+
+
+def processes() -> list[int]:
+    """All of function pods on this machine: there is one cluster while this measures."""
+    found = []
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            program = (folder / "cmdline").read_bytes().split(b"\0")[0].decode()
+            if program.endswith(PROCESSES):
+                found.append(int(folder.name))
+    return found
+
+
+def mappings(pid: int) -> list[Mapped]:
+    found = []
+    text = pathlib.Path(f"/proc/{pid}/smaps").read_text()
+    for part in re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", text, flags=re.MULTILINE)[1:]:
+        head = part.split("\n", 1)[0].split(None, 5)
+        size = {name: int(re.search(rf"^{name}:\s+(\d+)", part, re.MULTILINE)[1]) * 1024 for name in ("Rss", "Pss")}
+        found.append(Mapped(int(head[4]), head[5] if len(head) > 5 else "", size["Rss"], size["Pss"]))
+    return found
+
+
+@contextlib.contextmanager
+def node():
+    if not HOST.exists():
+        raise Failed("the node's programs are not built: `make static`")
+    up = subprocess.run([CLUSTER, "up", "--shim", STATIC], check=True, capture_output=True, text=True).stdout
+    number = re.search(r"^cluster (\d+) is up", up)[1]
+    registry = re.search(r"^registry: ([^,]+)", up, re.MULTILINE)[1]
+    try:
+        with scratch() as folder:
+            port = free_port()
+            proxy = [CLUSTER, "kubectl", "--number", number, "proxy", f"--port={port}"]
+            with running(proxy, folder):
+                wait_for_port(port)
+                cluster = Node(number, port)
+                image = push(folder, registry, number)
+                DEPLOYMENT["spec"]["template"]["spec"]["containers"][0]["image"] = image
+                cluster.request("POST", "/apis/apps/v1/namespaces/default/deployments", DEPLOYMENT)
+                yield cluster
+    finally:
+        subprocess.run([CLUSTER, "down", "--number", number], check=True)
+
+
+def push(folder: pathlib.Path, registry: str, number: str) -> str:
+    """The component as an artifact, by the same program that users take."""
+    programs = subprocess.run([ROOT / "tests" / "cluster" / "build", "--where"], check=True, capture_output=True, text=True)
+    oras = pathlib.Path(programs.stdout.strip()) / "bin" / "oras"
+    config = folder / "config.json"
+    config.write_text(json.dumps({"architecture": "wasm", "os": "wasip2"}))
+    image = f"{registry}/hello:1"
+    authority = f"/run/wisp-cluster/{number}/pki/ca.crt"
+    files = ["--config", f"{config}:application/vnd.wasm.config.v0+json", image, f"{HELLO}:application/wasm"]
+    command = [oras, "push", "--disable-path-validation", "--ca-file", authority, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    return image
