@@ -1,9 +1,11 @@
 //! Starts another process in a container, for the same reasons in a process of its own as `create`.
 
 use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::container::{Container, ContainerStatus};
 use libcontainer::syscall::syscall::SyscallType;
 
 use crate::create::{CreateError, chain};
+use crate::executor::Launcher;
 use crate::order::{Exec, Kind, Made};
 use crate::state_dir::StateDir;
 
@@ -15,10 +17,14 @@ pub(crate) fn exec(order: &Exec) -> Result<Made, CreateError> {
     let oci = |error: libcontainer::error::LibcontainerError| CreateError::Oci(chain(&error));
     let state = StateDir::of(&order.namespace);
     let state = state.map_err(|source| CreateError::Io { what: "namespace".to_owned(), source })?;
+    // The daemon starts containers by itself; libcontainer wants to have been told before another process joins.
+    let mut container = Container::load(state.oci().join(&order.id)).map_err(oci)?;
+    container.set_status(ContainerStatus::Running).save().map_err(oci)?;
     let given = order.stdio.give()?;
     let pid = ContainerBuilder::new(order.id.clone(), SyscallType::default())
         .with_root_path(state.oci())
         .map_err(oci)?
+        .with_executor(Launcher::joining())
         .with_stdin(given.stdin)
         .with_stdout(given.stdout)
         .with_stderr(given.stderr)

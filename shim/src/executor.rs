@@ -19,6 +19,7 @@ use rustix::io::FdFlags;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use crate::artifact::Artifact;
+use crate::create::chain;
 
 /// Where the host expects the compiled code and the key of its seal.
 const CODE_DESCRIPTOR: i32 = 3;
@@ -32,7 +33,7 @@ pub(crate) const DESCRIPTORS: i32 = 2;
 #[derive(Clone)]
 pub(crate) struct Launcher {
     /// Closes when the program runs, because exec closes it; what is written to it before is why it does not.
-    gate: Arc<File>,
+    gate: Option<Arc<File>>,
     program: Program,
 }
 
@@ -113,19 +114,26 @@ fn variable(name: OsString, value: OsString) -> Option<CString> {
 impl Launcher {
     /// Becomes `program`, and says through `gate` when it does not work.
     pub(crate) fn new(gate: File, program: Program) -> Self {
-        Self { gate: Arc::new(gate), program }
+        Self { gate: Some(Arc::new(gate)), program }
+    }
+
+    /// Becomes a program in a container that is there. libcontainer itself hands on why it does not work.
+    pub(crate) fn joining() -> Self {
+        Self { gate: None, program: Program::Linux }
     }
 }
 
 impl Executor for Launcher {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let failed = match &self.program {
-            Program::Linux => get_executor().exec(spec).map_err(|error| error.to_string()),
+            Program::Linux => get_executor().exec(spec).map_err(|error| chain(&error)),
             Program::Host(host) => host.become_it(),
         };
         let Err(message) = failed else { return Ok(()) };
         // Whoever waits at the other end hears it; if nobody does, the exit status still tells.
-        let _ = (&*self.gate).write_all(message.as_bytes());
+        if let Some(gate) = &self.gate {
+            let _ = (&**gate).write_all(message.as_bytes());
+        }
         Err(ExecutorError::Other(message))
     }
 

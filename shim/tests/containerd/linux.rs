@@ -1,12 +1,15 @@
 //! Ordinary Linux containers: sidecars and init containers.
 
 use std::fs;
+use std::io::Write;
+use std::process::Stdio;
 
 use containerd_shim::protos::protobuf::MessageField;
 use containerd_shim::protos::protobuf::well_known_types::any::Any;
 use serde_json::json;
 
 use crate::node::{MOUNTS, Node, said, wait_for};
+use crate::task::Terminal;
 use crate::traces::{self, Traces};
 
 /// `ctr run` arguments for a container of this machine's programs.
@@ -28,6 +31,13 @@ pub(crate) fn remove(node: &Node, id: &str) {
     wait_for("the end", || (status(node, id) == "STOPPED").then_some(()));
     node.ctr_ok(&["tasks", "delete", id]);
     node.ctr_ok(&["containers", "delete", id]);
+}
+
+/// Deletes a task that has ended, and says what is said of its end.
+pub(crate) fn delete(node: &Node, id: &str) -> String {
+    let deleted = node.ctr(&["tasks", "delete", id]);
+    assert!(deleted.status.success(), "{}", said(&deleted));
+    said(&deleted)
 }
 
 #[test]
@@ -61,8 +71,7 @@ fn a_running_container_is_seen_paused_measured_and_ended() {
     wait_for("the end", || (status(&node, "c") == "STOPPED").then_some(()));
     let again = node.ctr(&["tasks", "kill", "--signal", "SIGTERM", "c"]);
     assert!(said(&again).contains("not found"), "{}", said(&again));
-    let deleted = node.ctr(&["tasks", "delete", "c"]);
-    assert_eq!(deleted.status.code(), Some(3), "{}", said(&deleted));
+    assert!(delete(&node, "c").contains("exit code 3"));
     assert_eq!(traces::of(&node), Traces::default());
 }
 
@@ -82,6 +91,9 @@ fn a_container_that_was_never_started_is_taken_away() {
     let rootfs = node.rootfs("rootfs");
     node.run_ok(&container(&["-d"], &rootfs, "c", "sleep 1000"));
     // ctr creates and starts at once; so the daemon is asked itself, for a container beside the first.
+    let mut beside = vec!["containers", "create"];
+    beside.extend(container(&[], &rootfs, "d", "sleep 1000"));
+    node.ctr_ok(&beside);
     let bundle = node.path("state/io.containerd.runtime.v2.task").join(&node.namespace).join("c");
     let config = fs::read_to_string(bundle.join("config.json")).unwrap();
     let beside = node.path("beside");
@@ -92,12 +104,14 @@ fn a_container_that_was_never_started_is_taken_away() {
     )
     .unwrap();
     let task = node.task("c");
-    task.create("d", &beside).unwrap();
+    let refused = task.create("d", &beside, Terminal::Wanted).unwrap_err().to_string();
+    assert!(refused.contains("gives no terminal"), "{refused}");
+    task.create("d", &beside, Terminal::None).unwrap();
     task.kill("d", 15).unwrap();
     assert_eq!(task.wait("d"), 143);
     task.delete("d").unwrap();
 
-    task.create("d", &beside).unwrap();
+    task.create("d", &beside, Terminal::None).unwrap();
     task.delete("d").unwrap();
     remove(&node, "c");
     assert_eq!(traces::of(&node), Traces::default());
@@ -125,10 +139,16 @@ fn input_reaches_the_container_and_ends() {
     let mut all =
         vec!["run", "--runtime", "io.containerd.wisp.v1", "--runtime-config-path", settings.to_str().unwrap()];
     all.extend(container(&["--rm"], &rootfs, "c", "cat; echo end"));
-    let input = node.path("input");
-    fs::write(&input, "from outside\n").unwrap();
-    let output = node.ctr_command(&all).stdin(fs::File::open(&input).unwrap()).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "from outside\nend\n", "{}", said(&output));
+    let output = node.path("output");
+    let mut ctr = node.ctr_command(&all);
+    let mut ctr = ctr.stdin(Stdio::piped()).stdout(fs::File::create(&output).unwrap()).spawn().unwrap();
+    let mut input = ctr.stdin.take().unwrap();
+    input.write_all(b"from outside\n").unwrap();
+    let said = || fs::read_to_string(&output).unwrap();
+    wait_for("the echo", || (said() == "from outside\n").then_some(()));
+    drop(input);
+    assert!(ctr.wait().unwrap().success());
+    assert_eq!(said(), "from outside\nend\n");
 }
 
 #[test]

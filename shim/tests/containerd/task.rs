@@ -17,6 +17,13 @@ const NANOS: i64 = 60_000_000_000;
 /// A client of the daemon of one container.
 pub(crate) struct Task(TaskClient);
 
+/// Whether a terminal is asked for.
+#[derive(PartialEq, Eq)]
+pub(crate) enum Terminal {
+    Wanted,
+    None,
+}
+
 impl Node {
     /// The daemon of the container `id`.
     pub(crate) fn task(&self, id: &str) -> Task {
@@ -32,9 +39,9 @@ impl Task {
         Self(TaskClient::new(Client::connect(&format!("unix://{}", socket.display())).unwrap()))
     }
 
-    pub(crate) fn create(&self, id: &str, bundle: &Path) -> Result<u32> {
-        let bundle = bundle.to_str().unwrap().to_owned();
-        let request = CreateTaskRequest { id: id.to_owned(), bundle, ..CreateTaskRequest::default() };
+    pub(crate) fn create(&self, id: &str, bundle: &Path, terminal: Terminal) -> Result<u32> {
+        let (bundle, terminal) = (bundle.to_str().unwrap().to_owned(), terminal == Terminal::Wanted);
+        let request = CreateTaskRequest { id: id.to_owned(), bundle, terminal, ..CreateTaskRequest::default() };
         self.0.create(context::with_timeout(NANOS), &request).map(|response| response.pid)
     }
 
