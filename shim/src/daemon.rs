@@ -23,6 +23,8 @@ use crate::state_dir::StateDir;
 
 /// The messages of both versions are the same; containerd 1.7 asks for the first, 2.x for the one that was announced.
 const TASK_SERVICES: [&str; 2] = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
+/// An answer is written in less than a millisecond.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
 /// What blocks is rare and short: removing a cgroup.
 const BLOCKING_THREADS_MAX: usize = 2;
 /// A thread that has nothing to do costs memory in every pod.
@@ -70,8 +72,11 @@ async fn serve(flags: &Flags) -> Result<(), String> {
         () = reaper.run(children) => {}
         () = stop.notified() => {}
     }
-    // The last answer is on its way.
-    server.shutdown().await.unwrap_or_else(|error| log::warn!("shutdown: {error}"));
+    // The last answer is on its way. Somebody who still waits for an answer that will not come must not keep us.
+    match tokio::time::timeout(SHUTDOWN_MAX, server.shutdown()).await {
+        Ok(Err(error)) => log::warn!("shutdown: {error}"),
+        Ok(Ok(())) | Err(_) => {}
+    }
     std::fs::remove_file(path).map_err(|error| failed(&flags.socket, &error))
 }
 

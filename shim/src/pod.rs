@@ -188,8 +188,11 @@ impl Pod {
         if !exec_id.is_empty() {
             container.remove(exec_id);
             crate::state_dir::gone(std::fs::remove_file(self.state.process(id, exec_id)))?;
-            let State::Exited(exit) = process.state() else { return Ok((0, never_started())) };
-            return Ok((process.pid(), exit));
+            if process.state() == State::Created {
+                // Whoever waits for it would wait for ever.
+                process.take(Step::Exit(never_started()))?;
+            }
+            return Ok((process.pid(), process.exited().await));
         }
         // Ends it too, where it was never started.
         self.undo(id).await?;

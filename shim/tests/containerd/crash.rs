@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::linux::{container, delete, remove, status};
 use crate::node::{Node, wait_for};
-use crate::traces::{self, Traces};
+use crate::traces;
 
 #[test]
 fn containers_outlive_a_restart_of_containerd() {
@@ -22,7 +22,7 @@ fn containers_outlive_a_restart_of_containerd() {
     node.start_containerd();
     assert_eq!(status(&node, "c"), "RUNNING");
     remove(&node, "c");
-    assert_eq!(traces::of(&node), Traces::default());
+    traces::expect_none(&node);
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn a_container_that_ends_while_containerd_is_away_is_told_after() {
     node.start_containerd();
     wait_for("the end", || (status(&node, "c") == "STOPPED").then_some(()));
     assert!(delete(&node, "c").contains("exit code 9"));
-    assert_eq!(traces::of(&node), Traces::default());
+    traces::expect_none(&node);
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_daemon_that_is_killed_leaves_nothing() {
     let rootfs = node.rootfs("rootfs");
     node.run_ok(&container(&["-d"], &rootfs, "c", ": wisp-test-mark; while :; do sleep 1; done"));
     kill_process(daemon(&node), Signal::KILL).unwrap();
-    wait_for("containerd's clean-up", || (traces::of(&node) == Traces::default()).then_some(()));
+    traces::expect_none(&node);
     node.ctr_ok(&["containers", "delete", "c"]);
     // And the name is free again.
     node.run_ok(&container(&["-d"], &rootfs, "c", "sleep 1000"));

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::node::{MOUNTS, Node, said, wait_for};
 use crate::task::Terminal;
-use crate::traces::{self, Traces};
+use crate::traces;
 
 /// `ctr run` arguments for a container of this machine's programs.
 pub(crate) fn container<'a>(flags: &[&'a str], rootfs: &'a str, id: &'a str, script: &'a str) -> Vec<&'a str> {
@@ -48,7 +48,7 @@ fn a_container_runs_to_its_end_and_its_exit_code_is_told() {
     assert_eq!(output.status.code(), Some(7), "{}\n{}", said(&output), node.log());
     assert_eq!(String::from_utf8_lossy(&output.stdout), "out\n");
     assert!(String::from_utf8_lossy(&output.stderr).contains("err"), "{}", said(&output));
-    assert_eq!(traces::of(&node), Traces::default());
+    traces::expect_none(&node);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_running_container_is_seen_paused_measured_and_ended() {
     let again = node.ctr(&["tasks", "kill", "--signal", "SIGTERM", "c"]);
     assert!(said(&again).contains("not found"), "{}", said(&again));
     assert!(delete(&node, "c").contains("exit code 3"));
-    assert_eq!(traces::of(&node), Traces::default());
+    traces::expect_none(&node);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_paused_container_can_be_killed() {
     node.run_ok(&container(&["-d"], &rootfs, "c", "sleep 1000"));
     node.ctr_ok(&["tasks", "pause", "c"]);
     remove(&node, "c");
-    assert_eq!(traces::of(&node), Traces::default());
+    traces::expect_none(&node);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_container_that_was_never_started_is_taken_away() {
     task.create("d", &beside, Terminal::None).unwrap();
     task.delete("d").unwrap();
     remove(&node, "c");
-    assert_eq!(traces::of(&node), Traces::default());
+    traces::expect_none(&node);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn more_processes_join_a_container() {
     let missing = node.ctr(&["tasks", "exec", "--exec-id", "m", "c", "/bin/not-there"]);
     assert!(!missing.status.success() && said(&missing).contains("not-there"), "{}", said(&missing));
     remove(&node, "c");
-    assert_eq!(traces::of(&node), Traces::default());
+    traces::expect_none(&node);
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn a_program_that_is_not_there_is_an_error_with_its_name() {
     arguments.extend(["--rootfs", &rootfs, "c", "/bin/not-there"]);
     let output = node.run(&arguments);
     assert!(!output.status.success() && said(&output).contains("/bin/not-there"), "{}", said(&output));
-    assert_eq!(traces::of(&node), Traces::default());
+    traces::expect_none(&node);
 }
 
 #[test]
@@ -210,5 +210,5 @@ fn a_hundred_containers_leave_nothing() {
         let output = node.run(&container(&["--rm"], &rootfs, "c", "exit 0"));
         assert!(output.status.success(), "{number}: {}", said(&output));
     }
-    assert_eq!(traces::of(&node), Traces::default());
+    traces::expect_none(&node);
 }

@@ -3,19 +3,33 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::node::Node;
+use crate::node::{Node, wait_for};
 
 /// All that can be left.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Traces {
+struct Traces {
     processes: Vec<String>,
     mounts: Vec<String>,
     cgroups: Vec<PathBuf>,
     files: Vec<PathBuf>,
 }
 
+/// Waits until nothing is left: a daemon ends only after it has answered.
+pub(crate) fn expect_none(node: &Node) {
+    let mut last = String::new();
+    wait_for(&format!("the end of all traces of {}", node.namespace), || {
+        let traces = of(node);
+        let now = format!("{traces:?}");
+        if traces != Traces::default() && now != last {
+            println!("still there: {now}");
+            last = now;
+        }
+        (traces == Traces::default()).then_some(())
+    });
+}
+
 /// What is there now.
-pub(crate) fn of(node: &Node) -> Traces {
+fn of(node: &Node) -> Traces {
     let root = node.root();
     let mounts = fs::read_to_string(root.with_file_name("mounts")).unwrap();
     let ours = node.path("state");

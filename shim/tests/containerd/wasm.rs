@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::linux::{delete, remove, status};
 use crate::node::{Node, host, said, wait_for};
-use crate::traces::{self, Traces};
+use crate::traces;
 
 /// Says a line and ends with 7: a module for WASI preview 1, as compilers for it make.
 const SAYS_HELLO: &str = r#"(module
@@ -52,7 +52,7 @@ fn a_module_in_an_ordinary_image_runs_and_its_exit_code_is_told() {
         assert!(String::from_utf8_lossy(&output.stdout).contains("hello from wasm\n"), "{}", said(&output));
     }
     assert_eq!(fs::read_dir(node.path("store/known")).unwrap().count(), 1);
-    assert_eq!(traces::of(&node), Traces::default());
+    traces::expect_none(&node);
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn an_image_that_is_a_component_runs() {
     ]);
     let output = node.run(&["--rm", "--snapshotter", "native", "test.local/hello:1", "w", "/"]);
     assert_eq!(output.status.code(), Some(7), "{}\n{}", said(&output), node.log());
-    assert_eq!(traces::of(&node), Traces::default());
+    traces::expect_none(&node);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_component_is_stopped_paused_and_measured_like_any_container() {
     node.ctr_ok(&["tasks", "kill", "--signal", "SIGTERM", "w"]);
     wait_for("the end", || (status(&node, "w") == "STOPPED").then_some(()));
     assert!(delete(&node, "w").contains("exit code 143"));
-    assert_eq!(traces::of(&node), Traces::default());
+    traces::expect_none(&node);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_component_that_is_no_good_is_an_error_in_the_hosts_words() {
     let output = node.run(&["--rootfs", &rootfs, "w", "/app.wasm"]);
     assert!(!output.status.success(), "{}", said(&output));
     assert!(!said(&output).contains("bug of the shim"), "{}", said(&output));
-    assert_eq!(traces::of(&node), Traces::default());
+    traces::expect_none(&node);
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn a_component_that_was_killed_is_gone_after_force() {
     let rootfs = rootfs(&node, SPINS);
     node.run_ok(&["-d", "--rootfs", &rootfs, "w", "/app.wasm"]);
     remove(&node, "w");
-    assert_eq!(traces::of(&node), Traces::default());
+    traces::expect_none(&node);
 }
 
 /// An archive with an image that is a component. Its config is an ordinary one, because ctr knows no other; kubelet's
