@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, anyhow};
 use clap::{Parser, Subcommand};
 use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
 use wisp_cluster::{Cluster, Containerd, Lifetime, Settings};
 
 /// Brings up a real Kubernetes of one node in namespaces of its own, and takes it down without a trace.
@@ -95,11 +96,17 @@ fn become_it(mut command: Command) -> Result<()> {
 async fn up(choices: Choices) -> Result<()> {
     let cluster = Cluster::start(choices.settings()?).await?;
     let number = cluster.number();
+    // Caught from now on: who reads the lines below may act on them at once.
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     println!("cluster {number} is up: export KUBECONFIG={}", cluster.kubeconfig().display());
     println!("registry: {}, logs: {}", cluster.registry().address(), cluster.logs().display());
     if choices.foreground {
         println!("leave with Ctrl-C");
-        return Ok(tokio::signal::ctrl_c().await?);
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        return Ok(());
     }
     println!("leave with: cluster down --number {number}");
     Ok(())

@@ -1,5 +1,7 @@
 //! Components that stop and die below running pods.
 
+use std::fs;
+
 use wisp_cluster::{Component, until};
 
 use crate::fixture::{CLUSTER, PATIENCE, field, get, run_hello};
@@ -22,4 +24,14 @@ async fn pods_outlive_their_components() {
     });
     assert_eq!(said.await.unwrap(), "back\n");
     assert_eq!(field(&cluster, "pod/outlives", "{.status.containerStatuses[0].restartCount}").await, "0");
+}
+
+#[tokio::test]
+async fn the_log_of_each_component_can_be_kept() {
+    let Some(cluster) = CLUSTER.get().await else { return };
+    let kept = cluster.keep_logs();
+    for component in Component::ALL {
+        assert!(kept.join(format!("{component}.log")).exists(), "{component}");
+    }
+    fs::remove_dir_all(kept).unwrap();
 }

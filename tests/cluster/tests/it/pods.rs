@@ -28,7 +28,8 @@ async fn a_pod_finds_a_service_by_its_name() {
     run_hello(&cluster, "named").await;
     let pod_ip = field(&cluster, "pod/named", "{.status.podIP}").await;
     let service_ip = field(&cluster, "service/named", "{.spec.clusterIP}").await;
-    for name in ["named", "named.default.svc.cluster.local"] {
+    // Its bare name is the pod's own, too.
+    for name in ["named.default", "named.default.svc.cluster.local"] {
         let found = get(&format!("http://{pod_ip}:8080/resolve?name={name}")).await;
         assert_eq!(found.trim(), service_ip, "{name}");
     }

@@ -1,8 +1,8 @@
 //! However a cluster ends, nothing is left of it.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use wisp_cluster::{Cluster, Settings, can_run, until};
@@ -12,17 +12,36 @@ use crate::traces;
 /// Taking down takes half a second on an idle machine; this one may be building next door.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// `cluster up --foreground` as a process of its own, and the number of its cluster.
-fn owner() -> (Child, u8) {
-    let mut owner = Command::new(env!("CARGO_BIN_EXE_cluster"))
-        .args(["up", "--foreground"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(owner.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let number = line.split_whitespace().nth(1).and_then(|word| word.parse().ok());
-    (owner, number.unwrap_or_else(|| panic!("cluster up prints its number: {line:?}")))
+/// `cluster up --foreground` as a process of its own.
+struct Owner {
+    process: Child,
+    /// Open as long as the process lives, or it could print nothing.
+    output: Lines<BufReader<ChildStdout>>,
+    number: u8,
+}
+
+impl Owner {
+    /// Returns when its cluster is up.
+    fn start() -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cluster"));
+        let mut process = command.args(["up", "--foreground"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap()).lines();
+        let first = output.next().unwrap().unwrap();
+        let number = first.split_whitespace().nth(1).and_then(|word| word.parse().ok());
+        let number = number.unwrap_or_else(|| panic!("cluster up prints its number: {first:?}"));
+        assert!(output.any(|line| line.unwrap() == "leave with Ctrl-C"));
+        Self { process, output, number }
+    }
+
+    fn signal(&self, name: &str) {
+        signal(self.process.id(), name);
+    }
+
+    fn ended(mut self) -> ExitStatus {
+        let status = self.process.wait().unwrap();
+        drop(self.output);
+        status
+    }
 }
 
 fn signal(pid: u32, name: &str) {
@@ -56,13 +75,29 @@ async fn a_dropped_cluster_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_panic_takes_the_cluster_down_and_keeps_its_logs() {
+    if can_run().is_err() {
+        return;
+    }
+    let cluster = Cluster::start(Settings::default()).await.unwrap();
+    let number = cluster.number();
+    let panicked = tokio::spawn(async move { panic!("with {cluster:?} in hand") }).await;
+    assert!(panicked.unwrap_err().is_panic());
+    assert_eq!(traces::of(number), Vec::<String>::new());
+    let kept = std::env::temp_dir().join(format!("wisp-cluster-logs-{}-{number}", std::process::id()));
+    assert!(kept.join("kubelet.log").exists());
+    fs::remove_dir_all(kept).unwrap();
+}
+
+#[tokio::test]
 async fn a_cluster_goes_when_its_owner_is_interrupted() {
     if can_run().is_err() {
         return;
     }
-    let (mut owner, number) = owner();
-    signal(owner.id(), "-INT");
-    owner.wait().unwrap();
+    let owner = Owner::start();
+    let number = owner.number;
+    owner.signal("-INT");
+    assert!(owner.ended().success(), "it ends as it should");
     nothing_is_left(number).await;
 }
 
@@ -71,9 +106,10 @@ async fn a_cluster_goes_when_its_owner_is_killed() {
     if can_run().is_err() {
         return;
     }
-    let (mut owner, number) = owner();
-    signal(owner.id(), "-KILL");
-    owner.wait().unwrap();
+    let owner = Owner::start();
+    let number = owner.number;
+    owner.signal("-KILL");
+    owner.ended();
     nothing_is_left(number).await;
 }
 
@@ -82,11 +118,12 @@ async fn what_a_killed_keeper_left_is_swept_by_the_next_start() {
     if can_run().is_err() {
         return;
     }
-    let (mut owner, number) = owner();
+    let owner = Owner::start();
+    let number = owner.number;
     let keeper = fs::read_to_string(format!("/run/wisp-cluster/{number}/keeper")).unwrap();
     signal(keeper.trim().parse().unwrap(), "-KILL");
-    signal(owner.id(), "-KILL");
-    owner.wait().unwrap();
+    owner.signal("-KILL");
+    owner.ended();
     let dead = until("no process is left", PATIENCE, async || Ok(traces::processes(number).is_empty().then_some(())));
     dead.await.unwrap();
     let left = traces::of(number);
