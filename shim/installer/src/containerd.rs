@@ -106,7 +106,8 @@ fn runtime(shim: &Path, systemd: bool) -> Table {
 
 fn same(one: &dyn TableLike, other: &dyn TableLike) -> bool {
     let plain = |table: &dyn TableLike| {
-        let mut entries: Vec<(String, String)> = table.iter().map(|(name, item)| (name.to_owned(), text(item))).collect();
+        let mut entries: Vec<(String, String)> =
+            table.iter().map(|(name, item)| (name.to_owned(), text(item))).collect();
         entries.sort();
         entries
     };

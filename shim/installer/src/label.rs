@@ -17,7 +17,8 @@ pub(crate) enum State {
 
 /// Sets or removes the label of `node`.
 pub(crate) async fn set(node: &str, state: State) -> Result<()> {
-    let client = kube::Client::try_default().await.context("cannot find the cluster; leave --node out to label by hand")?;
+    let client =
+        kube::Client::try_default().await.context("cannot find the cluster; leave --node out to label by hand")?;
     let label = match state {
         State::Installed => json!("installed"),
         State::Absent => Value::Null,

@@ -106,7 +106,8 @@ async fn label(cluster: &Cluster) -> String {
 }
 
 async fn installed(cluster: &Cluster) {
-    let waited = until("the node has the label", PATIENCE, async || Ok((label(cluster).await == "installed").then_some(())));
+    let waited =
+        until("the node has the label", PATIENCE, async || Ok((label(cluster).await == "installed").then_some(())));
     if let Err(error) = waited.await {
         let log = cluster.kubectl(["-n", "wisp-system", "logs", "daemonset/wisp-installer"]).await;
         let state = cluster.kubectl(["-n", "wisp-system", "describe", "pods"]).await;

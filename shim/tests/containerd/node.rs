@@ -33,9 +33,6 @@ impl Programs {
         if !rustix::process::geteuid().is_root() {
             return Err("needs root".to_owned());
         }
-        if let Some(folder) = std::env::var_os("WISP_CLUSTER_PROGRAMS") {
-            return Ok(Self { folder: folder.into() });
-        }
         let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cluster/build");
         let found =
             Command::new(&build).arg("--where").output().map_err(|error| format!("{}: {error}", build.display()))?;
@@ -229,7 +226,8 @@ pub(crate) fn wait_for<T>(what: &str, mut seen: impl FnMut() -> Option<T>) -> T 
 
 /// The static host, which runs in images without libraries; none where it was not built.
 pub(crate) fn host() -> Option<PathBuf> {
-    std::env::var_os("WISP_STATIC_HOST").map(PathBuf::from).filter(|path| path.exists())
+    let host = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?.join("static/wisp-host");
+    host.exists().then_some(host)
 }
 
 fn host_setting() -> String {

@@ -28,7 +28,7 @@ const SPINS: &str = r#"(module
 
 fn node(name: &str) -> Option<Node> {
     if host().is_none() {
-        println!("left out: {name}: the static host was not built: `make static`, and WISP_STATIC_HOST names it");
+        println!("left out: {name}: the static host was not built: `make static`");
         return None;
     }
     Node::start(name)

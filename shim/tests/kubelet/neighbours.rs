@@ -27,5 +27,8 @@ async fn a_linux_init_container_and_a_sidecar_share_the_pod_with_a_component() {
     let said = cluster.kubectl(["exec", "neighbours", "-c", "beside", "--", "/hello", "say", "here"]).await.unwrap();
     assert_eq!(said, "here\n");
     assert_eq!(cluster.kubectl(["logs", "neighbours", "-c", "before"]).await.unwrap(), "first\n");
-    assert_eq!(field(&cluster, "pod/neighbours", "{.status.initContainerStatuses[0].state.terminated.exitCode}").await, "0");
+    assert_eq!(
+        field(&cluster, "pod/neighbours", "{.status.initContainerStatuses[0].state.terminated.exitCode}").await,
+        "0"
+    );
 }

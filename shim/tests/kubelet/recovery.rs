@@ -35,7 +35,8 @@ async fn a_pod_whose_shim_is_killed_is_started_again() {
     cluster.exec(["pkill", "-KILL", "-f", &format!("containerd-shim-wisp-v1 .*-id {sandbox}")]).await.unwrap();
     let restarted = "{.status.containerStatuses[0].restartCount}";
     until_field(&cluster, "pod/shot", restarted, |count| !count.is_empty() && count != "0").await;
-    let url = format!("http://{}:8080", until_field(&cluster, "pod/shot", "{.status.podIP}", |ip| !ip.is_empty()).await);
+    let url =
+        format!("http://{}:8080", until_field(&cluster, "pod/shot", "{.status.podIP}", |ip| !ip.is_empty()).await);
     assert_eq!(get(&format!("{url}/hello")).await, "hello\n");
 }
 

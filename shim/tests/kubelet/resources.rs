@@ -45,7 +45,9 @@ async fn the_kubelet_sees_what_a_pod_uses() {
     let url = server(&cluster, "measured").serve(&cluster).await;
     get(&format!("{url}/cpu?n=2000000")).await;
     // One hundred milliseconds of computing, and the host's own megabytes.
-    let seen = until("figures", PATIENCE, async || Ok(figures(&cluster, "measured").await.filter(|seen| seen.0 > 100_000_000)));
+    let seen = until("figures", PATIENCE, async || {
+        Ok(figures(&cluster, "measured").await.filter(|seen| seen.0 > 100_000_000))
+    });
     let (cpu_ns, memory_bytes) = seen.await.unwrap();
     assert!(cpu_ns < 120_000_000_000, "{cpu_ns} ns");
     assert!((1 << 20..256 << 20).contains(&memory_bytes), "{memory_bytes} bytes");

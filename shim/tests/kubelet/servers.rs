@@ -95,12 +95,11 @@ async fn volumes_are_the_folders_that_the_guest_sees() {
 #[tokio::test]
 async fn probes_decide_whether_a_pod_is_ready_and_lives() {
     let Some(cluster) = cluster().await else { return };
-    let probe = |path: &str| {
-        json!({"httpGet": {"path": path, "port": 8080}, "periodSeconds": 1, "failureThreshold": 1, "timeoutSeconds": 5})
-    };
+    let probe = |path: &str| json!({"httpGet": {"path": path, "port": 8080}, "periodSeconds": 1, "failureThreshold": 1, "timeoutSeconds": 5});
     let pod = server(&cluster, "unready").with("containers.0.readinessProbe", probe("/status?code=503"));
     pod.start(&cluster).await;
-    let url = format!("http://{}:8080", until_field(&cluster, "pod/unready", "{.status.podIP}", |ip| !ip.is_empty()).await);
+    let url =
+        format!("http://{}:8080", until_field(&cluster, "pod/unready", "{.status.podIP}", |ip| !ip.is_empty()).await);
     assert_eq!(get(&format!("{url}/hello")).await, "hello\n");
     assert_eq!(field(&cluster, "pod/unready", "{.status.containerStatuses[0].ready}").await, "false");
 
