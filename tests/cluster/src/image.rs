@@ -90,23 +90,27 @@ impl Image {
     fn layer(&self) -> Result<Vec<u8>> {
         let mut layer = Builder::new(Vec::new());
         for (path, mode) in [("dev", 0o755), ("etc", 0o755), ("proc", 0o755), ("sys", 0o755), ("tmp", 0o1777)] {
-            append(&mut layer, path, mode, EntryType::Directory, b"")?;
+            append(&mut layer, path, header(EntryType::Directory, mode), b"")?;
         }
         let users = b"root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n";
-        append(&mut layer, "etc/passwd", 0o644, EntryType::Regular, users)?;
+        append(&mut layer, "etc/passwd", header(EntryType::Regular, 0o644), users)?;
         for (path, source) in &self.files {
             let content = fs::read(source).with_context(|| format!("{} cannot be read", source.display()))?;
-            append(&mut layer, path, 0o755, EntryType::Regular, &content)?;
+            append(&mut layer, path, header(EntryType::Regular, 0o755), &content)?;
         }
         Ok(layer.into_inner()?)
     }
 }
 
 /// With no owner and no time of its own, so that equal content makes equal digests.
-fn append(tar: &mut Builder<Vec<u8>>, path: &str, mode: u32, kind: EntryType, content: &[u8]) -> Result<()> {
+fn header(kind: EntryType, mode: u32) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
     header.set_mode(mode);
+    header
+}
+
+fn append(tar: &mut Builder<Vec<u8>>, path: &str, mut header: Header, content: &[u8]) -> Result<()> {
     header.set_size(u64::try_from(content.len()).expect("a slice fits"));
     tar.append_data(&mut header, path, content).with_context(|| format!("{path} cannot be put into an image"))
 }

@@ -30,8 +30,8 @@ pub(crate) fn service(name: &str) -> String {
 
 /// Pushes the hello image as `name` and runs a pod of it, of that name too, with a service.
 pub(crate) async fn run_hello(cluster: &Cluster, name: &str) {
-    let image = cluster.registry().push(&format!("{name}:1"), &cluster.hello()).await.unwrap();
-    cluster.apply(&(pod(name, &image, "") + &service(name))).await.unwrap();
+    let image = cluster.registry().push(&format!("{name}:1"), &cluster.hello()).await.expect("the image is pushed");
+    cluster.apply(&(pod(name, &image, "") + &service(name))).await.expect("the manifests are right");
     wait_ready(cluster, name).await;
 }
 
@@ -46,12 +46,12 @@ pub(crate) async fn wait_ready(cluster: &Cluster, name: &str) {
 
 /// One field of an object, by a path such as `{.status.podIP}`.
 pub(crate) async fn field(cluster: &Cluster, object: &str, path: &str) -> String {
-    cluster.kubectl(["get", object, "-o", &format!("jsonpath={path}")]).await.unwrap()
+    cluster.kubectl(["get", object, "-o", &format!("jsonpath={path}")]).await.expect("it exists")
 }
 
 /// Asks from this machine, until there is an answer.
 pub(crate) async fn get(url: &str) -> String {
-    until(&format!("{url} answers"), PATIENCE, async || Ok(try_get(url).await.ok())).await.unwrap()
+    until(&format!("{url} answers"), PATIENCE, async || Ok(try_get(url).await.ok())).await.expect("it answers in time")
 }
 
 pub(crate) async fn try_get(url: &str) -> Result<String> {

@@ -24,12 +24,12 @@ impl Owner {
     /// Returns when its cluster is up.
     fn start() -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cluster"));
-        let mut process = command.args(["up", "--foreground"]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut output = BufReader::new(process.stdout.take().unwrap()).lines();
-        let first = output.next().unwrap().unwrap();
+        let mut process = command.args(["up", "--foreground"]).stdout(Stdio::piped()).spawn().expect("it was built");
+        let mut output = BufReader::new(process.stdout.take().expect("it is piped")).lines();
+        let first = output.next().expect("it prints a line").expect("it prints text");
         let number = first.split_whitespace().nth(1).and_then(|word| word.parse().ok());
         let number = number.unwrap_or_else(|| panic!("cluster up prints its number: {first:?}"));
-        assert!(output.any(|line| line.unwrap() == "leave with Ctrl-C"));
+        assert!(output.any(|line| line.is_ok_and(|line| line == "leave with Ctrl-C")));
         Self { process, output, number }
     }
 
@@ -38,14 +38,15 @@ impl Owner {
     }
 
     fn ended(mut self) -> ExitStatus {
-        let status = self.process.wait().unwrap();
+        let status = self.process.wait().expect("it is a child");
         drop(self.output);
         status
     }
 }
 
 fn signal(pid: u32, name: &str) {
-    assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
+    let status = Command::new("kill").args([name, &pid.to_string()]).status();
+    assert!(status.expect("it is installed").success());
 }
 
 async fn nothing_is_left(number: u8) {

@@ -22,7 +22,7 @@ pub(crate) fn of(number: u8) -> Vec<String> {
 /// has got a mount that should have stayed inside.
 pub(crate) fn processes(number: u8) -> Vec<String> {
     let mark = format!("{}/", folder(number));
-    let pids = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let pids = fs::read_dir("/proc").expect("this is Linux").flatten().map(|entry| entry.path());
     let sees = |process: &std::path::PathBuf| {
         fs::read_to_string(process.join("mountinfo")).is_ok_and(|mounts| mounts.contains(&mark))
     };
@@ -34,7 +34,7 @@ pub(crate) fn processes(number: u8) -> Vec<String> {
 }
 
 fn groups(number: u8) -> Vec<String> {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("this is Linux");
     let roots = mounts.lines().filter_map(|line| {
         let mut parts = line.split(' ').skip(1);
         let (root, kind) = (parts.next()?, parts.next()?);
@@ -53,7 +53,7 @@ fn lines_with(text: &str, mark: &str) -> Vec<String> {
 }
 
 fn printed(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().unwrap();
+    let output = Command::new(program).args(arguments).output().expect("it is installed");
     assert!(output.status.success(), "{program}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
+    String::from_utf8(output.stdout).expect("it prints text")
 }
