@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wasmtime::{Store, StoreContextMut, UpdateDeadline};
+use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_config::WasiConfigVariables;
 use wisp_api::wire::Preopen;
 
-use crate::context::{Guest, GuestParts};
+use crate::context::{Account, Guest, GuestParts};
 use crate::limits::{HOSTCALL_BYTES_MAX, MemoryLimiter, RANDOM_BYTES_MAX};
 use crate::load::LoadedCommand;
 use crate::meter::Meter;
@@ -103,7 +103,11 @@ pub async fn run(command: LoadedCommand, spec: CommandSpec) -> Result<Ended, Com
     store.limiter(|guest| guest.memory());
     store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(on_tick);
+    let paying = Arc::clone(&meter);
+    store.epoch_deadline_callback(move |_| {
+        paying.check_cpu_time(Instant::now())?;
+        Ok(UpdateDeadline::Continue(1))
+    });
     Ok(match metered(&meter, call(command, &mut store)).await {
         Ok(Ok(())) => Ended::Exited(0),
         Ok(Err(())) => Ended::Exited(1),
@@ -137,11 +141,6 @@ async fn metered<T>(meter: &Meter, future: impl Future<Output = T>) -> T {
     .await
 }
 
-fn on_tick(guest: StoreContextMut<'_, Guest>) -> wasmtime::Result<UpdateDeadline> {
-    guest.data().meter().check_cpu_time(Instant::now())?;
-    Ok(UpdateDeadline::Continue(1))
-}
-
 fn guest(
     spec: &CommandSpec,
     command: &LoadedCommand,
@@ -155,7 +154,7 @@ fn guest(
         hooks: OutboundHooks::new(upstreams, Instant::now() + NO_DEADLINE),
         config: Arc::new(WasiConfigVariables::default()),
         memory: MemoryLimiter::new(spec.memory_bytes, Arc::clone(metrics)),
-        meter: Arc::clone(meter),
+        account: Account::One(Arc::clone(meter)),
     }))
 }
 

@@ -117,7 +117,8 @@ impl Pod {
 /// Exit code and reason of a pod's container, when it has ended.
 pub(crate) async fn ended(cluster: &Cluster, pod: &str) -> (i64, String) {
     let path = "{.status.containerStatuses[0].state.terminated}";
-    let found = until(&format!("pod {pod} ends"), PATIENCE, async || {
+    let what = format!("pod {pod} ends");
+    let found = until(&what, PATIENCE, async || {
         let state = field(cluster, &format!("pod/{pod}"), path).await;
         Ok((!state.is_empty()).then_some(state))
     });
@@ -142,7 +143,8 @@ pub(crate) async fn wait_ready(cluster: &Cluster, pod: &str) {
 
 /// Waits until a field of an object is as wanted, and returns it.
 pub(crate) async fn until_field(cluster: &Cluster, object: &str, path: &str, wanted: impl Fn(&str) -> bool) -> String {
-    let found = until(&format!("{path} of {object}"), PATIENCE, async || {
+    let what = format!("{path} of {object}");
+    let found = until(&what, PATIENCE, async || {
         let found = cluster.kubectl(["get", object, "-o", &format!("jsonpath={path}")]).await.unwrap_or_default();
         Ok(wanted(&found).then_some(found))
     });

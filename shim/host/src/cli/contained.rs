@@ -109,16 +109,24 @@ async fn serve(given: Given, sealed: Sealed, signals: Signals) -> Result<Exit, F
     }
     let slots = args.slots.unwrap_or(Limits::default().slots);
     let loaded = sealed.http(&Runtimes::new(slots)).map_err(|error| Failed::Artifact(error.to_string()))?;
+    let host = Arc::new(Host::default());
+    let admin = match args.common().open_admin(&host).await {
+        Ok(admin) => admin,
+        Err(exit) => return Ok(exit),
+    };
     let listener = Listener::bind(&args.listen).await.map_err(|error| {
         Failed::Listen(format!("cannot listen on {}: {error}; is another process of this pod there?", args.listen))
     })?;
-    let host = Arc::new(Host::default());
     let revision = Revision::new(args.host_spec(env), loaded, Arc::clone(host.metrics()), &network);
     let revision = revision.map_err(Failed::setting)?;
     let timeout = revision.limits.timeout;
     host.specialize(revision).map_err(Failed::internal)?;
     tracing::info!(address = %listener.address(), "listening");
-    serve_until(signals, host, listener, timeout).await.map_err(Failed::internal)
+    let exit = serve_until(signals, host, listener, timeout).await.map_err(Failed::internal);
+    if let Some(admin) = admin {
+        admin.close().await;
+    }
+    exit
 }
 
 async fn execute(given: Given, sealed: Sealed) -> Result<ExitCode, Failed> {

@@ -2,6 +2,7 @@
 
 #![allow(rustdoc::bare_urls, reason = "what is documented here is shown as help, which is no Markdown")]
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
@@ -65,6 +66,9 @@ pub struct ContainedArgs {
     /// Whether a command may use sockets.
     #[arg(long, env = "WISP_SOCKETS", value_enum, default_value_t)]
     pub sockets: Sockets,
+    /// Where a server answers /live, /ready, /metrics and /dump, such as 0.0.0.0:9090; nowhere by default.
+    #[arg(long, env = "WISP_ADMIN", value_name = "ADDRESS")]
+    pub admin: Option<SocketAddr>,
     /// Threads that run a server's guests; at most two by default.
     #[arg(long, env = "WISP_WORKERS")]
     pub workers: Option<usize>,
@@ -77,6 +81,7 @@ impl ContainedArgs {
     pub(super) fn common(&self) -> CommonArgs {
         CommonArgs {
             workers: self.workers,
+            admin: self.admin,
             deny_outbound: list(&self.deny_outbound),
             allow_private_outbound: list(&self.allow_private_outbound),
         }
