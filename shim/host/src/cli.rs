@@ -66,8 +66,9 @@ pub struct CommonArgs {
     #[arg(long)]
     pub workers: Option<usize>,
     /// Where to answer /live, /ready, /metrics and /dump, such as 127.0.0.1:9090; nowhere by default.
+    // Not `--admin`: as commands of `wisp`, these stand beside that program's own flag.
     #[arg(long, value_name = "ADDRESS")]
-    pub admin: Option<SocketAddr>,
+    pub admin_listen: Option<SocketAddr>,
     /// Addresses that no function may reach besides the machine's own, such as 10.0.0.0/8; may be repeated.
     #[arg(long = "deny-outbound", value_name = "NETWORK")]
     pub deny_outbound: Vec<String>,
@@ -85,7 +86,7 @@ impl CommonArgs {
 
     /// The admin port, if it is asked for.
     async fn open_admin(&self, host: &Arc<Host>) -> Result<Option<AdminPort>, Exit> {
-        let Some(address) = self.admin else { return Ok(None) };
+        let Some(address) = self.admin_listen else { return Ok(None) };
         match AdminPort::open(address, Arc::clone(host)).await {
             Ok(admin) => {
                 tracing::info!(admin = %admin.address(), "admin port is open");

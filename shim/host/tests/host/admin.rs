@@ -21,7 +21,7 @@ struct Addresses {
 async fn serve(more: &[&str]) -> (Process, Addresses) {
     let (component, cache) = (prebuilt_path("guests.wasm"), shared_folder());
     let args = ["serve", component.to_str().unwrap(), "--cache", cache.to_str().unwrap()];
-    let rest = ["--listen", "tcp:127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let rest = ["--listen", "tcp:127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
     let mut process = start_with(&[&args[..], &rest[..], more].concat(), &[]);
     let (listen, admin) = (process.line("listening tcp:").await, process.line("admin tcp:").await);
     (process, Addresses { listen, admin })
@@ -62,7 +62,7 @@ async fn an_admin_port_that_is_taken_is_told_as_such() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (component, cache) = (prebuilt_path("guests.wasm"), shared_folder());
     let address = taken.local_addr().unwrap().to_string();
-    let args = ["serve", component.to_str().unwrap(), "--cache", cache.to_str().unwrap(), "--admin", &address];
+    let args = ["serve", component.to_str().unwrap(), "--cache", cache.to_str().unwrap(), "--admin-listen", &address];
     assert_eq!(start_with(&args, &[]).ended().await.code(), Some(69));
 }
 

@@ -293,7 +293,7 @@ async fn an_instance_is_ready_when_it_has_its_revision_and_until_it_leaves() {
     let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let mut control = control().await;
     let artifact = wire_artifact().await;
-    let mut process = control.warm_with(&["--admin", &admin]).await;
+    let mut process = control.warm_with(&["--admin-listen", &admin]).await;
     let (mut peer, _) = control.stream().await;
     assert_eq!(ask(&admin, "/live").await.status, 200);
     assert_eq!(ask(&admin, "/ready").await.status, 503);

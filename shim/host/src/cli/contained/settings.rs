@@ -68,7 +68,7 @@ pub struct ContainedArgs {
     pub sockets: Sockets,
     /// Where a server answers /live, /ready, /metrics and /dump, such as 0.0.0.0:9090; nowhere by default.
     #[arg(long, env = "WISP_ADMIN", value_name = "ADDRESS")]
-    pub admin: Option<SocketAddr>,
+    pub admin_listen: Option<SocketAddr>,
     /// Threads that run a server's guests; at most two by default.
     #[arg(long, env = "WISP_WORKERS")]
     pub workers: Option<usize>,
@@ -81,7 +81,7 @@ impl ContainedArgs {
     pub(super) fn common(&self) -> CommonArgs {
         CommonArgs {
             workers: self.workers,
-            admin: self.admin,
+            admin_listen: self.admin_listen,
             deny_outbound: list(&self.deny_outbound),
             allow_private_outbound: list(&self.allow_private_outbound),
         }
