@@ -43,9 +43,9 @@ async fn a_pod_is_resized_in_place_up_and_down() {
 async fn the_kubelet_sees_what_a_pod_uses() {
     let Some(cluster) = cluster().await else { return };
     let url = server(&cluster, "measured").serve(&cluster).await;
-    get(&format!("{url}/cpu?n=2000000")).await;
-    // One hundred milliseconds of computing, and the host's own megabytes.
+    // A hundred milliseconds of computing, and the host's own megabytes.
     let seen = until("figures", PATIENCE, async || {
+        get(&format!("{url}/cpu?n=200000")).await;
         Ok(figures(&cluster, "measured").await.filter(|seen| seen.0 > 100_000_000))
     });
     let (cpu_ns, memory_bytes) = seen.await.unwrap();
