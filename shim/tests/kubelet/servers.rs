@@ -116,11 +116,16 @@ async fn probes_decide_whether_a_pod_is_ready_and_lives() {
 #[tokio::test]
 async fn a_request_in_flight_is_finished_when_its_pod_is_deleted() {
     let Some(cluster) = cluster().await else { return };
-    let url = server(&cluster, "graceful").with("terminationGracePeriodSeconds", 30).serve(&cluster).await;
+    let admin = json!([{"name": "WISP_ADMIN", "value": "0.0.0.0:9090"}]);
+    let pod = server(&cluster, "graceful").with("containers.0.env", admin).with("terminationGracePeriodSeconds", 30);
+    let url = pod.serve(&cluster).await;
     get(&format!("{url}/hello")).await;
+    let metrics = format!("{}/metrics", url.replace(":8080", ":9090"));
     let slow = tokio::spawn(async move { try_get(&format!("{url}/sleep?ms=3000")).await });
-    // The request is there when the host's log or its metrics would say so; the pod's own address is all there is here.
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let begun = until("the request is in flight", PATIENCE, async || {
+        Ok(get(&metrics).await.lines().any(|line| line == "wisp_host_requests_in_flight 1").then_some(()))
+    });
+    begun.await.unwrap();
     cluster.kubectl(["delete", "pod", "graceful"]).await.unwrap();
     assert_eq!(slow.await.unwrap().unwrap(), "slept\n");
 }
