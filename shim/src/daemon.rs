@@ -73,9 +73,8 @@ async fn serve(flags: &Flags) -> Result<(), String> {
         () = stop.notified() => {}
     }
     // The last answer is on its way. Somebody who still waits for an answer that will not come must not keep us.
-    match tokio::time::timeout(SHUTDOWN_MAX, server.shutdown()).await {
-        Ok(Err(error)) => log::warn!("shutdown: {error}"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = tokio::time::timeout(SHUTDOWN_MAX, server.shutdown()).await {
+        log::warn!("shutdown: {error}");
     }
     std::fs::remove_file(path).map_err(|error| failed(&flags.socket, &error))
 }

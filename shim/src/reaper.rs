@@ -132,6 +132,7 @@ mod tests {
     async fn a_signal_is_told_as_shells_do() {
         let reaper = Reaper::new();
         let signals = Reaper::listen().unwrap();
+        #[allow(clippy::zombie_processes, reason = "the reaper waits for it: that is the test")]
         let child = Command::new("sh").args(["-c", "kill -TERM $$"]).spawn().unwrap();
         let end = reaper.end_of(child.id().cast_signed());
         tokio::select! {
