@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use wisp_cluster::{Cluster, Component, Containerd, Image, Settings, can_run, until};
+use wisp_cluster::{Cluster, Component, Containerd, Image, Settings, ask, can_run, until};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// A folder of the node's own: its `/opt` is this machine's.
@@ -101,8 +101,7 @@ fn manifests(image: &str, action: &str, config: &str) -> String {
 }
 
 async fn label(cluster: &Cluster) -> String {
-    let path = r"jsonpath={.metadata.labels.wisp\.dev/shim}";
-    cluster.kubectl(["get", "node", &cluster.node_name(), "-o", path]).await.unwrap()
+    cluster.field(&format!("node/{}", cluster.node_name()), r"{.metadata.labels.wisp\.dev/shim}").await.unwrap()
 }
 
 async fn installed(cluster: &Cluster) {
@@ -131,10 +130,8 @@ async fn serves(cluster: &Cluster) {
         "spec": {"runtimeClassName": "wisp", "containers": [{"name": "guest", "image": reference, "command": ["/"]}]},
     });
     until("the pod is taken", PATIENCE, async || Ok(cluster.apply(&pod.to_string()).await.ok())).await.unwrap();
-    cluster.kubectl(["wait", "--for=condition=Ready", "pod/guests", "--timeout=120s"]).await.unwrap();
-    let ip = cluster.kubectl(["get", "pod", "guests", "-o", "jsonpath={.status.podIP}"]).await.unwrap();
-    let url = format!("http://{ip}:8080/hello");
-    let ask = move || ureq::get(&url).call()?.body_mut().read_to_string();
-    assert_eq!(tokio::task::spawn_blocking(ask).await.unwrap().unwrap(), "hello\n");
+    cluster.wait_ready("guests", PATIENCE).await.unwrap();
+    let ip = cluster.field("pod/guests", "{.status.podIP}").await.unwrap();
+    assert_eq!(ask(&format!("http://{ip}:8080/hello"), PATIENCE).await.unwrap(), "hello\n");
     cluster.kubectl(["delete", "pod", "guests", "--now"]).await.unwrap();
 }

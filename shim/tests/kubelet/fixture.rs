@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use serde_json::Value;
 use tokio::sync::OnceCell;
-use wisp_cluster::{Cluster, Lent, Settings, Shared, until};
+use wisp_cluster::{Cluster, Lent, Settings, Shared, ask, until};
 
 static CLUSTER: Shared = Shared::new(|| Settings { shim: programs(), ..Settings::default() });
 static IMAGES: OnceCell<()> = OnceCell::const_new();
@@ -134,18 +134,14 @@ pub(crate) async fn describe(cluster: &Cluster, pod: &str) -> String {
 }
 
 pub(crate) async fn wait_ready(cluster: &Cluster, pod: &str) {
-    let timeout = format!("--timeout={}s", PATIENCE.as_secs());
-    let waited = cluster.kubectl(["wait", "--for=condition=Ready", &format!("pod/{pod}"), &timeout]).await;
-    if let Err(error) = waited {
-        panic!("{error:#}\n{}", describe(cluster, pod).await);
-    }
+    cluster.wait_ready(pod, PATIENCE).await.unwrap_or_else(|error| panic!("{error:#}"));
 }
 
 /// Waits until a field of an object is as wanted, and returns it.
 pub(crate) async fn until_field(cluster: &Cluster, object: &str, path: &str, wanted: impl Fn(&str) -> bool) -> String {
     let what = format!("{path} of {object}");
     let found = until(&what, PATIENCE, async || {
-        let found = cluster.kubectl(["get", object, "-o", &format!("jsonpath={path}")]).await.unwrap_or_default();
+        let found = cluster.field(object, path).await.unwrap_or_default();
         Ok(wanted(&found).then_some(found))
     });
     match found.await {
@@ -156,7 +152,7 @@ pub(crate) async fn until_field(cluster: &Cluster, object: &str, path: &str, wan
 
 /// One field of an object, by a path such as `{.status.podIP}`.
 pub(crate) async fn field(cluster: &Cluster, object: &str, path: &str) -> String {
-    cluster.kubectl(["get", object, "-o", &format!("jsonpath={path}")]).await.unwrap()
+    cluster.field(object, path).await.unwrap()
 }
 
 /// Asks from this machine, until there is an answer.
@@ -169,12 +165,6 @@ pub(crate) async fn get_json(url: &str) -> Value {
 }
 
 pub(crate) async fn try_get(url: &str) -> Result<String> {
-    let url = url.to_owned();
-    let ask = move || {
-        // A connection that is tried too early must not use up the time of the tries after it.
-        let agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(10))).proxy(None).build();
-        let mut answer = ureq::Agent::from(agent).get(&url).call()?;
-        answer.body_mut().read_to_string()
-    };
-    tokio::task::spawn_blocking(ask).await?.map_err(|error| anyhow!(error))
+    // A connection that is tried too early must not use up the time of the tries after it.
+    ask(url, Duration::from_secs(10)).await
 }

@@ -156,6 +156,26 @@ impl Cluster {
         call::output(self.kubectl_command(arguments)).await
     }
 
+    /// One field of an object, by a path such as `{.status.podIP}`.
+    ///
+    /// # Errors
+    /// When there is no such object.
+    pub async fn field(&self, object: &str, path: &str) -> Result<String> {
+        self.kubectl(["get", object, "-o", &format!("jsonpath={path}")]).await
+    }
+
+    /// Waits until Kubernetes calls a pod ready.
+    ///
+    /// # Errors
+    /// When it is not within `patience`, with what Kubernetes knows of it.
+    pub async fn wait_ready(&self, pod: &str, patience: Duration) -> Result<()> {
+        let timeout = format!("--timeout={}s", patience.as_secs());
+        let waited = self.kubectl(["wait", "--for=condition=Ready", &format!("pod/{pod}"), &timeout]).await;
+        let Err(error) = waited else { return Ok(()) };
+        let state = self.kubectl(["describe", "pod", pod]).await.unwrap_or_default();
+        Err(error.context(state))
+    }
+
     /// Applies manifests, as `kubectl apply` does.
     ///
     /// # Errors

@@ -10,12 +10,13 @@
 //! - `node` starts `node/keeper`, which makes the node and takes it down; `component` names what runs in it
 //! - [`Cluster`] is all of it in a test's hand, [`Shared`] one for many tests
 //! - [`Image`] makes images, [`Registry`] takes them
-//! - `call` and [`until`] are how programs are asked and how a test waits
+//! - [`ask`] and `call` are how servers and programs are asked, [`until`] is how a test waits
 //!
 //! `tests/cluster/README.md` tells people how to use it.
 
 #![forbid(unsafe_code)]
 
+mod ask;
 mod call;
 mod certificates;
 mod cluster;
@@ -31,6 +32,7 @@ mod registry;
 mod settings;
 mod shared;
 
+pub use ask::ask;
 pub use cluster::Cluster;
 pub use component::Component;
 pub use deadline::until;

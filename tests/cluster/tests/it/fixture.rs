@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
-use wisp_cluster::{Cluster, Settings, Shared, until};
+use anyhow::Result;
+use wisp_cluster::{Cluster, Settings, Shared, ask, until};
 
 pub(crate) static CLUSTER: Shared = Shared::new(Settings::default);
 
@@ -36,17 +36,12 @@ pub(crate) async fn run_hello(cluster: &Cluster, name: &str) {
 }
 
 pub(crate) async fn wait_ready(cluster: &Cluster, name: &str) {
-    let seconds = format!("--timeout={}s", PATIENCE.as_secs());
-    let waited = cluster.kubectl(["wait", "--for=condition=Ready", &format!("pod/{name}"), &seconds]).await;
-    if let Err(error) = waited {
-        let state = cluster.kubectl(["describe", "pod", name]).await.unwrap_or_default();
-        panic!("{error:#}\n{state}");
-    }
+    cluster.wait_ready(name, PATIENCE).await.unwrap_or_else(|error| panic!("{error:#}"));
 }
 
 /// One field of an object, by a path such as `{.status.podIP}`.
 pub(crate) async fn field(cluster: &Cluster, object: &str, path: &str) -> String {
-    cluster.kubectl(["get", object, "-o", &format!("jsonpath={path}")]).await.expect("it exists")
+    cluster.field(object, path).await.expect("it exists")
 }
 
 /// Asks from this machine, until there is an answer.
@@ -55,12 +50,6 @@ pub(crate) async fn get(url: &str) -> String {
 }
 
 pub(crate) async fn try_get(url: &str) -> Result<String> {
-    let url = url.to_owned();
-    let ask = move || {
-        // A connection that is tried too early must not use up the time of the tries after it.
-        let agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(6))).proxy(None).build();
-        let mut answer = ureq::Agent::from(agent).get(&url).call()?;
-        answer.body_mut().read_to_string()
-    };
-    tokio::task::spawn_blocking(ask).await?.map_err(|error| anyhow!(error))
+    // A connection that is tried too early must not use up the time of the tries after it.
+    ask(url, Duration::from_secs(6)).await
 }
