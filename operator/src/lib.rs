@@ -1,0 +1,3 @@
+//! Turns functions into revisions, pods, pools, services and routes.
+
+#![forbid(unsafe_code)]
