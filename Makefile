@@ -30,12 +30,13 @@ TRIPLE := $(shell uname -m)-unknown-linux-gnu
 STATIC := -C target-feature=+crt-static -C relocation-model=static --cfg getrandom_backend="linux_getrandom"
 
 .PHONY: static
-static: tools ## Build what a node gets, without shared libraries: shim, host, installer. Linux only.
+static: tools ## Build what a node and a cluster get, without shared libraries. Linux only.
 	CARGO_TARGET_$(shell echo $(TRIPLE) | tr a-z- A-Z_)_RUSTFLAGS='$(STATIC)' \
 	LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH=/usr/lib/$(shell uname -m)-linux-gnu \
-		cargo build --locked --release --target $(TRIPLE) --bins -p wisp-host -p wisp-shim -p wisp-installer
+		cargo build --locked --release --target $(TRIPLE) --bins \
+		$(addprefix -p ,wisp-host wisp-shim wisp-installer wisp-operator wisp-autoscaler wisp-activator)
 	@mkdir -p target/static
-	@for program in wisp-host containerd-shim-wisp-v1 wisp-installer; do \
+	@for program in wisp-host containerd-shim-wisp-v1 wisp-installer wisp-operator wisp-autoscaler wisp-activator; do \
 		ln -f target/$(TRIPLE)/release/$$program target/static/; echo target/static/$$program; done
 
 .PHONY: test

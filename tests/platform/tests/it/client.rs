@@ -1,0 +1,62 @@
+//! A client of one function: every request on a connection of its own, or all on kept ones.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+
+/// Longer than any function's request timeout in these tests.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Asks one function by its host, at the address of the activators or of an ingress.
+#[derive(Clone)]
+pub(crate) struct Client {
+    address: String,
+    host: String,
+    inner: legacy::Client<HttpConnector, Empty<Bytes>>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+    /// From the first byte of the request to the last of the answer.
+    pub(crate) took: Duration,
+}
+
+impl Client {
+    pub(crate) fn new(address: &str, host: &str) -> Self {
+        let inner = legacy::Client::builder(TokioExecutor::new()).build_http();
+        Self { address: address.to_owned(), host: host.to_owned(), inner }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Answer> {
+        let request = Request::get(format!("http://{}{path}", self.address)).header("host", &self.host);
+        let began = Instant::now();
+        let exchange = async {
+            let answer = self.inner.request(request.body(Empty::new())?).await?;
+            let (parts, body) = answer.into_parts();
+            let body = body.collect().await?.to_bytes();
+            anyhow::Ok((parts, body))
+        };
+        let (parts, body) = tokio::time::timeout(TIMEOUT, exchange).await.context("no answer in time")??;
+        let body = String::from_utf8_lossy(&body).into_owned();
+        Ok(Answer { status: parts.status, headers: parts.headers, body, took: began.elapsed() })
+    }
+}
+
+impl Answer {
+    /// The milliseconds that `Server-Timing` gives for `metric`.
+    pub(crate) fn timing(&self, metric: &str) -> Option<f64> {
+        let entries = self.headers.get_all("server-timing").into_iter().filter_map(|value| value.to_str().ok());
+        let mut entries = entries.flat_map(|value| value.split(','));
+        entries.find_map(|entry| entry.trim().strip_prefix(metric)?.strip_prefix(";dur=")?.parse().ok())
+    }
+}

@@ -1,0 +1,14 @@
+//! Wisp on a real Kubernetes, installed with Helm as its users do: what the README promises, word for word, and what
+//! ARCHITECTURE.md says of failures.
+//!
+//! All tests share one cluster. They need what `tests/cluster` needs, its programs, and the static programs of
+//! `make static`; where something is missing they say so and pass.
+
+#![cfg(target_os = "linux")]
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "what cannot go on fails the test")]
+
+mod client;
+mod load;
+mod platform;
+mod waking;
