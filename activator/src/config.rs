@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct Config {
     pub workers: NonZero<usize>,
     /// Its name toward the autoscaler: unique among activators, stable for the life of the process.
     pub name: String,
+    /// The file of the token by which the autoscaler knows it; read at each connection, since tokens are renewed.
+    pub token_file: Option<PathBuf>,
 }
 
 /// Bounds of what clients may take up.
@@ -55,6 +58,7 @@ impl Config {
             // What cannot be told is not worth a failure: one does the work of all, only slower.
             workers: std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
             name: name.into(),
+            token_file: None,
         }
     }
 }

@@ -99,7 +99,7 @@ pub enum BuildError {
 pub struct Activator {
     server: Server,
     local_addr: SocketAddr,
-    name: String,
+    identity: link::Identity,
     index: Arc<Index>,
     deadlines: Arc<Deadlines>,
     signals: mpsc::UnboundedReceiver<Signal>,
@@ -135,7 +135,8 @@ impl Activator {
         };
         let workers = Workers::start((0..config.workers.get()).map(shared).collect()).map_err(BuildError::Worker)?;
         let server = Server { listener, workers, limits: config.limits, metrics, drain };
-        Ok(Self { server, local_addr, name: config.name, index, deadlines, signals })
+        let identity = link::Identity { name: config.name, token_file: config.token_file };
+        Ok(Self { server, local_addr, identity, index, deadlines, signals })
     }
 
     /// Where clients connect.
@@ -153,7 +154,7 @@ impl Activator {
     /// Serves until `shutdown`, then finishes what is in flight. Dropping it cuts everything off.
     pub async fn run(self, link: Link<DemandUp, DemandDown>, shutdown: CancellationToken) {
         let mut background = JoinSet::new();
-        let control = link::Control::new(self.name, self.index, Arc::clone(&self.server.metrics), link);
+        let control = link::Control::new(self.identity, self.index, Arc::clone(&self.server.metrics), link);
         background.spawn(control.run(self.signals));
         background.spawn(keep_deadlines(self.deadlines));
         self.server.run(shutdown).await;

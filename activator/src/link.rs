@@ -3,6 +3,7 @@
 //! When the stream is lost, the endpoints stay as they are and requests go on.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ const UNSENT_LOOK: Duration = Duration::from_millis(1);
 
 /// What the control stream needs to know and to change.
 pub(crate) struct Control {
-    name: String,
+    identity: Identity,
     index: Arc<Index>,
     metrics: Arc<Metrics>,
     link: Link<DemandUp, DemandDown>,
@@ -32,6 +33,13 @@ pub(crate) struct Control {
     reports: Reports,
     wakes: Wakes,
     applied: VecDeque<Applied>,
+}
+
+/// How this activator says who it is.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) name: String,
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +63,13 @@ struct Applied {
 
 impl Control {
     pub(crate) fn new(
-        name: String,
+        identity: Identity,
         index: Arc<Index>,
         metrics: Arc<Metrics>,
         link: Link<DemandUp, DemandDown>,
     ) -> Self {
         Self {
-            name,
+            identity,
             index,
             metrics,
             link,
@@ -115,8 +123,7 @@ impl Control {
     /// Says hello, then all that the autoscaler must know.
     fn connected(&mut self) {
         self.stream = Stream::Up;
-        let hello = DemandHello { protocol: wire::PROTOCOL, activator: self.name.clone() };
-        self.say(demand_up::Message::Hello(hello));
+        self.say(demand_up::Message::Hello(self.identity.hello()));
         let report = self.reports.full(&self.index.all_revisions(), Instant::now());
         self.say(demand_up::Message::Report(report));
         self.wakes.close_served();
@@ -211,6 +218,19 @@ impl Control {
             return Said::Dropped;
         }
         Said::Sent
+    }
+}
+
+impl Identity {
+    fn hello(&self) -> DemandHello {
+        let token = self.token_file.as_ref().map_or_else(String::new, |path| match std::fs::read_to_string(path) {
+            Ok(token) => token.trim().to_owned(),
+            Err(error) => {
+                tracing::error!(%error, path = %path.display(), "cannot read the token; the autoscaler will refuse us");
+                String::new()
+            }
+        });
+        DemandHello { protocol: wire::PROTOCOL, activator: self.name.clone(), token }
     }
 }
 

@@ -2,143 +2,91 @@
 
 #![forbid(unsafe_code)]
 
-use std::net::SocketAddr;
-use std::num::NonZero;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+mod args;
+mod kubernetes;
 
-use anyhow::{Context as _, Result, ensure};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
 use clap::Parser;
 use prometheus_client::registry::Registry;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use wisp_activator::{Activator, Config, ForwardedTrust, Index};
-use wisp_api::route::FunctionRoute;
+use wisp_activator::{Activator, Index};
 use wisp_chassis::admin::{self, Admin};
-use wisp_chassis::control::{ClientTls, ControlEndpoint, demand_link};
+use wisp_chassis::control::demand_link;
 use wisp_chassis::log;
 
-/// The data plane of Wisp: holds each request until an instance can take it, and forwards it.
-#[derive(Parser)]
-#[command(version)]
-struct Args {
-    /// Where clients connect.
-    #[arg(long, default_value = "0.0.0.0:8080")]
-    listen: SocketAddr,
-    /// Where /live, /ready, /metrics and /dump are served.
-    #[arg(long, default_value = "127.0.0.1:9090")]
-    admin: SocketAddr,
-    /// The autoscaler: unix:/path or https://host:port.
-    #[arg(long)]
-    control: ControlEndpoint,
-    /// The installation's CA, PEM; needed for https.
-    #[arg(long)]
-    ca: Option<PathBuf>,
-    /// The certificate by which the autoscaler knows this activator, PEM.
-    #[arg(long, requires = "key")]
-    cert: Option<PathBuf>,
-    /// The key of that certificate, PEM.
-    #[arg(long, requires = "cert")]
-    key: Option<PathBuf>,
-    /// The certificate chain that clients see, PEM; without it they connect in plain text.
-    #[arg(long, requires = "tls_key")]
-    tls_cert: Option<PathBuf>,
-    /// The key of that certificate, PEM.
-    #[arg(long, requires = "tls_cert")]
-    tls_key: Option<PathBuf>,
-    /// A JSON array of function routes; read again on SIGHUP.
-    #[arg(long)]
-    routes: PathBuf,
-    /// Believe the forwarded headers of clients, because an ingress stands before this.
-    #[arg(long)]
-    trust_forwarded: bool,
-    /// Threads that take and forward requests; one for each core by default.
-    #[arg(long)]
-    workers: Option<NonZero<usize>>,
-    /// This activator's name, unique among activators.
-    #[arg(long, env = "HOSTNAME", default_value = "activator")]
-    name: String,
-}
+use crate::args::{Args, read_routes};
+use crate::kubernetes::Domains;
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let args = Args::parse();
-    log::init(log::Format::default());
-    let shutdown = CancellationToken::new();
+    log::init(args.log_format());
+    // Told to stop, then told to drain: in between, whoever sends requests here learns to send them elsewhere.
+    let (stopping, shutdown) = (CancellationToken::new(), CancellationToken::new());
     let mut registry = Registry::default();
-    let activator = Activator::build(config(&args)?, &mut registry)?;
+    let activator = Activator::build(args.config()?, &mut registry)?;
     let index = activator.index();
-    index.reset(read_routes(&args.routes)?);
-    tracing::info!(listen = %activator.local_addr(), admin = %args.admin, "activator is ready");
+    let (synced, is_synced) = watch::channel(false);
+    let routes = follow_routes(&args, &index, synced).await?;
+    tracing::info!(listen = %activator.local_addr(), admin = %args.admin, "activator is listening");
 
     let listener = TcpListener::bind(args.admin).await.with_context(|| format!("cannot listen on {}", args.admin))?;
-    let admin = tokio::spawn(serve_admin(listener, registry, Arc::clone(&index), shutdown.clone()));
-    let reload = tokio::spawn(reload(index, args.routes.clone(), signal(SignalKind::hangup())?));
-    let stop = tokio::spawn(stop(signal(SignalKind::terminate())?, shutdown.clone()));
-    let link = demand_link(control(&args)?, CancellationToken::new());
+    let port = Port { registry, index, is_synced, stopping: stopping.clone() };
+    let admin = tokio::spawn(port.serve(listener, shutdown.clone()));
+    let stop = tokio::spawn(stop(signal(SignalKind::terminate())?, stopping, args.drain_delay.0, shutdown.clone()));
+    let link = demand_link(args.control()?, CancellationToken::new());
     activator.run(link, shutdown.clone()).await;
-    reload.abort();
+    routes.abort();
     stop.abort();
     admin.await.context("the admin port failed")
 }
 
-fn config(args: &Args) -> Result<Config> {
-    let mut config = Config::new(args.listen, args.name.clone());
-    if let Some(workers) = args.workers {
-        config.workers = workers;
-    }
-    if args.trust_forwarded {
-        config.forwarded = ForwardedTrust::Extend;
-    }
-    if let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) {
-        config.tls = Some(Arc::new(tls(cert, key)?));
-    }
-    Ok(config)
-}
-
-fn tls(cert: &Path, key: &Path) -> Result<rustls::ServerConfig> {
-    let chain = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let chain = chain.with_context(|| format!("cannot read the certificates in {}", cert.display()))?;
-    ensure!(!chain.is_empty(), "{} has no certificate; it must be a PEM file", cert.display());
-    let key = PrivateKeyDer::from_pem_file(key).with_context(|| format!("cannot read the key in {}", key.display()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    builder.with_no_client_auth().with_single_cert(chain, key).context("the certificate and the key do not fit")
-}
-
-fn control(args: &Args) -> Result<ControlEndpoint> {
-    let Some(ca) = &args.ca else { return Ok(args.control.clone()) };
-    let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
-    let identity = match (&args.cert, &args.key) {
-        (Some(cert), Some(key)) => Some((read(cert)?, read(key)?)),
-        _ => None,
+/// Keeps the routes true, by the API server or by a file.
+async fn follow_routes(args: &Args, index: &Arc<Index>, synced: watch::Sender<bool>) -> Result<JoinHandle<()>> {
+    let index = Arc::clone(index);
+    let Some(path) = args.routes.clone() else {
+        let client = wisp_kubernetes::client().await?;
+        let domains = Domains { public: args.domain.clone(), cluster: args.cluster_domain.clone() };
+        return Ok(tokio::spawn(kubernetes::follow(client, domains, index, synced)));
     };
-    Ok(args.control.clone().with_tls(ClientTls { ca_pem: read(ca)?, identity, server_name: None }))
+    index.reset(read_routes(&path)?);
+    synced.send_replace(true);
+    Ok(tokio::spawn(reload(index, path, signal(SignalKind::hangup())?)))
 }
 
-fn read_routes(path: &Path) -> Result<Vec<FunctionRoute>> {
-    let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("{} is no array of function routes", path.display()))
+/// What the admin port shows.
+struct Port {
+    registry: Registry,
+    index: Arc<Index>,
+    is_synced: watch::Receiver<bool>,
+    stopping: CancellationToken,
 }
 
-async fn serve_admin(listener: TcpListener, registry: Registry, index: Arc<Index>, shutdown: CancellationToken) {
-    let draining = shutdown.clone();
-    let admin = Arc::new(Admin {
-        registry,
-        ready: Box::new(move || !draining.is_cancelled()),
-        dump: Box::new(move || serde_json::to_value(index.snapshot()).unwrap_or_default()),
-    });
-    let handler = move |request| {
-        let admin = Arc::clone(&admin);
-        async move {
-            let nothing = || admin::text(http::StatusCode::NOT_FOUND, "try /live, /ready, /metrics or /dump\n");
-            admin.respond(&request).unwrap_or_else(nothing)
-        }
-    };
-    admin::serve(listener, handler, shutdown).await;
+impl Port {
+    async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
+        let Self { registry, index, is_synced, stopping } = self;
+        let admin = Arc::new(Admin {
+            registry,
+            ready: Box::new(move || *is_synced.borrow() && !stopping.is_cancelled()),
+            dump: Box::new(move || serde_json::to_value(index.snapshot()).unwrap_or_default()),
+        });
+        let handler = move |request| {
+            let admin = Arc::clone(&admin);
+            async move {
+                let nothing = || admin::text(http::StatusCode::NOT_FOUND, "try /live, /ready, /metrics or /dump\n");
+                admin.respond(&request).unwrap_or_else(nothing)
+            }
+        };
+        admin::serve(listener, handler, shutdown).await;
+    }
 }
 
 /// Reads the routes again at each SIGHUP. A file that cannot be read changes nothing.
@@ -154,11 +102,16 @@ async fn reload(index: Arc<Index>, path: PathBuf, mut hangups: Signal) {
     }
 }
 
-/// Orders the shutdown at SIGTERM or Ctrl-C.
-async fn stop(mut terminate: Signal, shutdown: CancellationToken) {
+/// Orders the shutdown at SIGTERM, `delay` after it is no longer ready; at Ctrl-C at once.
+async fn stop(mut terminate: Signal, stopping: CancellationToken, delay: Duration, shutdown: CancellationToken) {
+    let wait = async {
+        terminate.recv().await;
+        stopping.cancel();
+        tokio::time::sleep(delay).await;
+    };
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+        () = wait => {}
+        _ = tokio::signal::ctrl_c() => stopping.cancel(),
     }
     shutdown.cancel();
 }

@@ -14,6 +14,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use wisp_activator::{Conflict, Index, RevisionSnapshot};
 use wisp_api::key::{FunctionKey, RevisionKey};
+use wisp_api::route;
 use wisp_api::status::Reason;
 use wisp_autoscaler::{Handle, InstanceView, RevisionView, Snapshot};
 use wisp_chassis::admin::{self, Admin, Body};
@@ -23,7 +24,6 @@ use super::clock;
 use super::deploy::Deployer;
 use super::fleet::Processes;
 use super::logs::Logs;
-use super::spec;
 use crate::{page, view};
 
 /// Lines of a log that are sent at most before new ones.
@@ -219,7 +219,7 @@ impl AdminPort {
         let mut function = view::Function {
             namespace: key.namespace.clone(),
             name: key.name.clone(),
-            url: format!("http://{}{}", spec::host(key, &self.deployer.domain), self.port_suffix),
+            url: format!("http://{}{}", route::host(key, &self.deployer.domain), self.port_suffix),
             ready: condition.ready,
             reason: condition.reason,
             message: condition.message,

@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use wisp_activator::Index;
 use wisp_api::function::WasmFunctionSpec;
 use wisp_api::key::{FunctionKey, RevisionKey};
+use wisp_api::route::{self, FunctionRoute, Place};
 use wisp_api::scaling::Class;
 use wisp_api::status::{Reason, TrafficStatus};
 use wisp_api::wire::HostSpec;
@@ -23,7 +24,7 @@ use super::clock;
 use super::component::{Components, Refusal};
 use super::logs::Logs;
 use super::manifest::{Manifest, Sources};
-use super::spec::{self, Place};
+use super::spec;
 use super::state::{StateFolder, Stored, StoredRevision};
 
 /// Puts functions into effect. Different functions may be deployed at once; one function's changes take turns.
@@ -167,7 +168,7 @@ impl Deployer {
         let key = stored.key.clone();
         let names: Vec<String> = stored.revisions.iter().map(|r| key.revision(r.generation).name).collect();
         let newest = stored.revisions.last().expect("a function that is deployed has a revision").generation;
-        let traffic = spec::traffic(&stored.spec, &key.revision(newest), &names).map_err(|name| {
+        let traffic = route::traffic(&stored.spec, &key.revision(newest), &names).map_err(|name| {
             let message = format!("spec.traffic names revision {name:?}, and there are {}", names.join(", "));
             Refusal::new(Reason::InvalidSpec, message)
         })?;
@@ -192,8 +193,9 @@ impl Deployer {
                 .map_err(|error| Refusal::new(Reason::InvalidSpec, error.to_string()))?;
             now.known.insert(revision.generation);
         }
-        let place = Place { domain: &self.domain, created_unix_seconds: stored.created_unix_seconds };
-        self.index.apply(spec::route(&key, &stored.spec, &traffic, &place));
+        let created_unix_seconds = stored.created_unix_seconds;
+        let place = Place { domain: &self.domain, cluster_domain: None, created_unix_seconds };
+        self.index.apply(FunctionRoute::of(&key, &stored.spec, &traffic, place));
         for generation in gone {
             if now.known.remove(&generation) {
                 self.told(self.autoscaler.delete(&key.revision(generation)).await);

@@ -8,10 +8,11 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use wisp_api::route;
 
 use super::board::Board;
 use super::logs::NewLine;
-use super::{port_suffix, spec};
+use super::port_suffix;
 use crate::view::Ready;
 
 /// More functions than this are counted, not listed.
@@ -55,7 +56,7 @@ pub(super) fn banner(board: &Board, domain: &str, listen: SocketAddr, admin: Soc
     let mut out = std::io::stdout().lock();
     let mut lines = Vec::new();
     for (key, entry) in all.iter().take(LISTED_MAX) {
-        let url = format!("http://{}{suffix}", spec::host(key, domain));
+        let url = format!("http://{}{suffix}", route::host(key, domain));
         match entry.condition.ready {
             Ready::True => lines.push(format!("  {:width$}  {url}", key.name)),
             _ => {

@@ -6,20 +6,12 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::EnvVar;
 use wisp_api::function::{Volume, WasmFunctionSpec};
-use wisp_api::key::{FunctionKey, RevisionKey};
-use wisp_api::route::{FunctionRoute, HostClaim, RequestLimits, RouteTarget};
+use wisp_api::key::FunctionKey;
 use wisp_api::scaling::Metric;
-use wisp_api::status::TrafficStatus;
 use wisp_api::wire::{Artifact, HostConcurrency, HostLimits, HostSpec, Preopen};
 use wisp_scaling::Policy;
 
 use super::manifest::{Data, Sources};
-
-/// Requests that may wait for one revision. At 64 KiB of head each they hold 64 MiB at the very most; a burst of more
-/// is better refused at once than late.
-const QUEUE_REQUESTS_MAX: u32 = 1024;
-/// Bytes that waiting requests may hold, per revision.
-const QUEUE_BYTES_MAX: u64 = 64 << 20;
 
 /// What a manifest names and nobody provides.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -145,76 +137,6 @@ pub(crate) fn preopens(spec: &WasmFunctionSpec, made: &Path, origin: &Path) -> V
             Some(Preopen { host_path: folder(volume), guest_path: mount.mount_path.clone(), writable })
         })
         .collect()
-}
-
-/// Where a function's traffic goes, by revision. Percentages of targets that name the latest go to `latest`.
-///
-/// # Errors
-/// The first revision that is named and is not in `known`.
-pub(crate) fn traffic(
-    spec: &WasmFunctionSpec,
-    latest: &RevisionKey,
-    known: &[String],
-) -> Result<Vec<TrafficStatus>, String> {
-    if spec.traffic.is_empty() {
-        return Ok(vec![TrafficStatus { revision: latest.name.clone(), percent: 100, tag: None, url: None }]);
-    }
-    let mut targets = Vec::new();
-    for target in &spec.traffic {
-        let revision = target.revision.clone().unwrap_or_else(|| latest.name.clone());
-        if !known.contains(&revision) {
-            return Err(revision);
-        }
-        targets.push(TrafficStatus { revision, percent: target.percent, tag: target.tag.clone(), url: None });
-    }
-    Ok(targets)
-}
-
-/// The function as an activator sees it.
-pub(crate) fn route(
-    key: &FunctionKey,
-    spec: &WasmFunctionSpec,
-    traffic: &[TrafficStatus],
-    place: &Place,
-) -> FunctionRoute {
-    let path = &spec.ingress.path;
-    let claim = |host: String, tag: Option<&String>| HostClaim { host, path: path.clone(), tag: tag.cloned() };
-    let host = host(key, place.domain);
-    let mut claims = vec![claim(host.clone(), None)];
-    claims.extend(spec.ingress.hosts.iter().map(|host| claim(host.clone(), None)));
-    let tags = traffic.iter().filter_map(|target| target.tag.as_ref());
-    claims.extend(tags.map(|tag| claim(format!("{tag}-{host}"), Some(tag))));
-    let limits = RequestLimits {
-        timeout: spec.limits.timeout.into(),
-        request_body_bytes: spec.limits.request_body.0,
-        queue_requests: QUEUE_REQUESTS_MAX,
-        queue_bytes: QUEUE_BYTES_MAX,
-    };
-    let targets = traffic.iter().map(|target| RouteTarget {
-        revision: RevisionKey::new(&key.namespace, &target.revision),
-        percent: target.percent,
-        tag: target.tag.clone(),
-        limits,
-    });
-    FunctionRoute {
-        function: key.clone(),
-        created_unix_seconds: place.created_unix_seconds,
-        claims,
-        targets: targets.collect(),
-    }
-}
-
-/// Where a function lives among others.
-pub(crate) struct Place<'a> {
-    /// What hosts end in.
-    pub(crate) domain: &'a str,
-    /// When the function was first deployed.
-    pub(crate) created_unix_seconds: u64,
-}
-
-/// The host of a function.
-pub(crate) fn host(key: &FunctionKey, domain: &str) -> String {
-    format!("{}.{}.{domain}", key.name, key.namespace)
 }
 
 fn environment(

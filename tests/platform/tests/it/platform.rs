@@ -23,7 +23,8 @@ const HELM: [&str; 2] = ["helm.sh/helm/v3/cmd/helm", "v3.19.4"];
 const PROGRAMS: [&str; 6] =
     ["wisp-operator", "wisp-autoscaler", "wisp-activator", "wisp-host", "containerd-shim-wisp-v1", "wisp-installer"];
 /// Components of the registry, by the names of their files.
-const COMPONENTS: [(&str, &str); 2] = [("hello", "samples/prebuilt/hello.wasm"), ("guests", "tests/guests/prebuilt/guests.wasm")];
+const COMPONENTS: [(&str, &str); 2] =
+    [("hello", "samples/prebuilt/hello.wasm"), ("guests", "tests/guests/prebuilt/guests.wasm")];
 
 /// A cluster on which Wisp runs.
 pub(crate) struct Platform(Lent);
@@ -153,7 +154,8 @@ impl Function {
         self.apply(platform).await;
         let object = format!("wf/{}", self.name);
         let ready = until(&format!("{object} is ready"), PATIENCE, async || {
-            let path = "{.metadata.generation} {.status.observedGeneration} {.status.conditions[?(@.type=='Ready')].status}";
+            let path =
+                "{.metadata.generation} {.status.observedGeneration} {.status.conditions[?(@.type=='Ready')].status}";
             let found = platform.field(&object, path).await?;
             let words: Vec<&str> = found.split(' ').collect();
             Ok((words.len() == 3 && words[0] == words[1] && words[2] == "True").then_some(()))
@@ -165,13 +167,17 @@ impl Function {
 
     pub(crate) async fn apply(&self, platform: &Platform) {
         let metadata = json!({"name": self.name, "namespace": "default"});
-        let object = json!({"apiVersion": "wisp.dev/v1alpha1", "kind": "WasmFunction", "metadata": metadata, "spec": self.spec});
+        let object =
+            json!({"apiVersion": "wisp.dev/v1alpha1", "kind": "WasmFunction", "metadata": metadata, "spec": self.spec});
         platform.apply(&object.to_string()).await.unwrap();
     }
 
     /// A client of the function from outside of the cluster.
     pub(crate) async fn client(&self, platform: &Platform) -> Client {
-        let address = platform.kubectl(["-n", SYSTEM, "get", "service/wisp-activator", "-o", "jsonpath={.spec.clusterIP}"]).await.unwrap();
+        let address = platform
+            .kubectl(["-n", SYSTEM, "get", "service/wisp-activator", "-o", "jsonpath={.spec.clusterIP}"])
+            .await
+            .unwrap();
         Client::new(&address, &format!("{}.default.{DOMAIN}", self.name))
     }
 
