@@ -23,3 +23,18 @@ pub const HEADER_REFUSED: &str = "x-wisp-refused";
 
 /// Header by which Wisp marks an answer that did not come from the function, with the cause.
 pub const HEADER_ERROR: &str = "x-wisp-error";
+
+/// The label of every pod that is an instance; its value is `true`.
+pub const LABEL_INSTANCE: &str = "wisp.dev/instance";
+
+/// The label of a pod that waits in a pool, with the pool's name. A claim takes it away.
+pub const LABEL_POOL: &str = "wisp.dev/pool";
+
+/// The annotation of a pod that must go, with the cause.
+pub const ANNOTATION_STOP: &str = "wisp.dev/stop";
+
+/// For whom instances and activators show their tokens.
+pub const AUDIENCE_CONTROL: &str = "wisp.dev/control";
+
+/// For whom node agents show their tokens.
+pub const AUDIENCE_ARTIFACTS: &str = "wisp.dev/artifacts";

@@ -1,5 +1,6 @@
 //! `WasmRevision`: an immutable snapshot of a function's spec.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,14 +46,29 @@ pub struct WasmRevisionSpec {
 }
 
 /// What Wisp says of a revision.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WasmRevisionStatus {
     /// Instances that serve.
     pub replicas: u32,
     /// Selects the revision's pods, for an HPA.
     pub selector: String,
-    /// Architectures that the component is compiled for.
+    /// Its compiled code, for each architecture of the nodes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub architectures: Vec<String>,
+    pub artifacts: Vec<CompiledArtifact>,
+    /// `Ready`: whether it can be given traffic.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// The compiled, sealed code of a revision's component.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CompiledArtifact {
+    /// As Kubernetes names it: `amd64`, `arm64`.
+    pub architecture: String,
+    /// Its name in the operator's store, and in those of the nodes.
+    pub file: String,
+    /// Its size.
+    pub bytes: u64,
 }
