@@ -53,10 +53,24 @@ pub enum Role<'a> {
     },
 }
 
+/// A pod that is to be.
+#[derive(Clone, Debug)]
+pub struct PodOf<'a> {
+    /// Where.
+    pub namespace: &'a str,
+    /// Whose.
+    pub role: Role<'a>,
+    /// What its user asks of it.
+    pub settings: &'a PodSettings,
+    /// With what it goes.
+    pub owner: OwnerReference,
+}
+
 impl Installation {
-    /// A new pod in `namespace` that `owner` pays for. Its name is the API server's to choose.
+    /// A new pod. Its name is the API server's to choose.
     #[must_use]
-    pub fn pod(&self, namespace: &str, role: &Role<'_>, settings: &PodSettings, owner: OwnerReference) -> Pod {
+    pub fn pod(&self, of: &PodOf<'_>) -> Pod {
+        let PodOf { namespace, role, settings, owner } = of;
         let mut labels = settings.labels.clone();
         labels.extend(role.labels());
         let mut mounts = vec![json!({"name": "wisp-token", "mountPath": "/var/run/wisp", "readOnly": true})];
@@ -200,6 +214,10 @@ mod tests {
         }
     }
 
+    fn of(role: Role<'_>, settings: &PodSettings) -> Pod {
+        installation().pod(&PodOf { namespace: "shop", role, settings, owner: OwnerReference::default() })
+    }
+
     fn template(text: &str) -> WasmFunctionSpec {
         serde_json::from_str(text).unwrap()
     }
@@ -212,7 +230,7 @@ mod tests {
                 "volumes": [{"name": "data", "configMap": {"name": "c"}}, {"name": "tmp", "emptyDir": {}}]}"#,
         );
         let role = Role::Fresh { function: "cart", revision: "cart-00001", template: &template };
-        let pod = installation().pod("shop", &role, &PodSettings::default(), OwnerReference::default());
+        let pod = of(role, &PodSettings::default());
         let text = serde_json::to_string(&pod).unwrap();
         assert!(!text.contains("hidden"), "{text}");
         let spec = pod.spec.unwrap();
@@ -225,12 +243,7 @@ mod tests {
 
     #[test]
     fn a_warm_pod_is_nobodys() {
-        let pod = installation().pod(
-            "shop",
-            &Role::Warm { pool: "default" },
-            &PodSettings::default(),
-            OwnerReference::default(),
-        );
+        let pod = of(Role::Warm { pool: "default" }, &PodSettings::default());
         let labels = pod.metadata.labels.unwrap();
         assert_eq!(labels[names::LABEL_POOL], "default");
         assert!(!labels.contains_key(names::LABEL_REVISION));
@@ -241,7 +254,7 @@ mod tests {
     fn labels_of_the_user_do_not_hide_ours() {
         let labels = [(names::LABEL_POOL.to_owned(), "other".to_owned())].into();
         let settings = PodSettings { labels, ..PodSettings::default() };
-        let pod = installation().pod("shop", &Role::Warm { pool: "default" }, &settings, OwnerReference::default());
+        let pod = of(Role::Warm { pool: "default" }, &settings);
         assert_eq!(pod.metadata.labels.unwrap()[names::LABEL_POOL], "default");
     }
 }

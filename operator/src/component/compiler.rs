@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use serde::Deserialize;
@@ -116,10 +116,4 @@ fn architecture() -> &'static str {
         "aarch64" => "arm64",
         other => other,
     }
-}
-
-/// The host beside `program`.
-#[must_use]
-pub(crate) fn beside(program: &Path) -> PathBuf {
-    program.with_file_name("wisp-host")
 }

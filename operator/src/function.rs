@@ -1,0 +1,306 @@
+//! One function: its revisions, where its requests go, how it is reached, and what is said of it.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::core::DynamicObject;
+use kube::discovery::ApiResource;
+use kube::runtime::controller::Action;
+use kube::{Resource, ResourceExt};
+use serde_json::json;
+use wisp_api::ingress::Visibility;
+use wisp_api::revision::CompiledArtifact;
+use wisp_api::scaling::Start;
+use wisp_api::status::Reason;
+use wisp_api::{
+    FunctionKey, Target, WarmPool, WarmPoolSpec, WasmFunction, WasmRevision, WasmRevisionSpec, names, route, validate,
+};
+use wisp_kubernetes::{ApplyError, apply};
+
+use crate::children::{self, Parent};
+use crate::component::{Compiled, Refusal, Retry};
+use crate::context::{Context, Error, MANAGER};
+use crate::plan;
+use crate::status::{self, Seen, Step};
+
+/// Brings one function closer to what its spec says.
+///
+/// # Errors
+/// When the API server refuses or is away; it is tried again.
+pub async fn reconcile(function: Arc<WasmFunction>, context: Arc<Context>) -> Result<Action, Error> {
+    let work = Work::new(&function, &context);
+    if function.metadata.deletion_timestamp.is_some() {
+        // What it owns goes with it.
+        return Ok(Action::await_change());
+    }
+    let problems = validate(&work.key.name, &function.spec, Target::Cluster);
+    if !problems.is_empty() {
+        let message = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        work.say(work.nothing(Step::Bad(Reason::InvalidSpec, message))).await?;
+        return Ok(Action::await_change());
+    }
+    work.reconcile().await
+}
+
+struct Work<'a> {
+    function: &'a WasmFunction,
+    context: &'a Context,
+    key: FunctionKey,
+    owner: OwnerReference,
+}
+
+impl<'a> Work<'a> {
+    fn new(function: &'a WasmFunction, context: &'a Context) -> Self {
+        let key = FunctionKey::new(function.namespace().unwrap_or_default(), function.name_any());
+        let owner = function.controller_owner_ref(&()).unwrap_or_default();
+        Self { function, context, key, owner }
+    }
+
+    async fn reconcile(&self) -> Result<Action, Error> {
+        let spec = &self.function.spec;
+        let mut revisions = self.revisions().await?;
+        let newest = revisions.last();
+        let is_new = newest.is_none_or(|newest| plan::differs(spec, &newest.spec.template));
+        let mut refusal = None;
+        if is_new || !newest.is_some_and(plan::is_ready) {
+            self.announce_compiling(&revisions).await?;
+            match self.context.components.compile(&self.key.namespace, spec).await {
+                Ok(compiled) if is_new => revisions.push(self.make_revision(&revisions, compiled).await?),
+                Ok(compiled) => {
+                    let newest = revisions.pop().expect("one that is not ready is there");
+                    revisions.push(self.note_artifact(newest, compiled).await?);
+                }
+                Err(problem) => refusal = Some(problem),
+            }
+        }
+        let routes = self.reach().await?;
+        let seen = self.seen(&revisions, refusal.as_ref(), routes);
+        let traffic = seen.traffic.clone();
+        self.say(seen).await?;
+        self.forget_old(&revisions, &traffic).await?;
+        Ok(self.next(refusal))
+    }
+
+    fn next(&self, refusal: Option<Refusal>) -> Action {
+        let name = format!("compile {}", self.key);
+        match refusal {
+            Some(Refusal { retry: Retry::Later, .. }) => Action::requeue(self.context.patience.wait(&name)),
+            _ => {
+                self.context.patience.reset(&name);
+                Action::await_change()
+            }
+        }
+    }
+
+    async fn revisions(&self) -> Result<Vec<WasmRevision>, Error> {
+        let label = format!("{}={}", names::LABEL_FUNCTION, self.key.name);
+        let listed = self.revision_api().list(&ListParams::default().labels(&label)).await?;
+        let ours = listed
+            .items
+            .into_iter()
+            .filter(|revision| revision.owner_references().iter().any(|owner| owner.uid == self.owner.uid));
+        Ok(plan::ordered(&self.key.name, ours.collect()))
+    }
+
+    async fn make_revision(&self, known: &[WasmRevision], compiled: Compiled) -> Result<WasmRevision, Error> {
+        let last = known.last().and_then(|last| plan::generation(&self.key.name, &last.name_any())).unwrap_or(0);
+        let name = self.key.revision(last + 1).name;
+        let mut revision = WasmRevision::new(
+            &name,
+            WasmRevisionSpec {
+                function: self.key.name.clone(),
+                digest: compiled.digest.clone(),
+                replicas: self.function.spec.scaling.initial,
+                template: self.function.spec.clone(),
+            },
+        );
+        revision.labels_mut().insert(names::LABEL_FUNCTION.to_owned(), self.key.name.clone());
+        revision.owner_references_mut().push(self.owner.clone());
+        let made = self.revision_api().create(&PostParams::default(), &revision).await?;
+        tracing::info!(function = %self.key, revision = name, "a revision is made");
+        self.note_artifact(made, compiled).await
+    }
+
+    /// From here on it can be given traffic.
+    async fn note_artifact(&self, revision: WasmRevision, compiled: Compiled) -> Result<WasmRevision, Error> {
+        let Compiled { file, bytes, architecture, .. } = compiled;
+        let artifacts = vec![CompiledArtifact { architecture: architecture.to_owned(), file, bytes }];
+        let condition = status::revision_ready(&Step::Good, &[]);
+        let name = revision.name_any();
+        let selector = plan::selector(&name);
+        let patch = json!({"status": {"artifacts": artifacts, "conditions": [condition], "selector": selector}});
+        Ok(self.revision_api().patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch)).await?)
+    }
+
+    /// Service, endpoints and routes: how clients reach it.
+    async fn reach(&self) -> Result<Step, Error> {
+        let parent =
+            Parent { key: &self.key, spec: &self.function.spec, owner: &self.owner, domain: &self.context.domain };
+        match self.apply_children(parent).await {
+            Ok(()) => Ok(Step::Good),
+            Err(ApplyError::Foreign { kind, name }) => {
+                let message = format!(
+                    "{kind} {name:?} is in namespace {:?} already and is not this function's; rename one of the two",
+                    self.key.namespace
+                );
+                Ok(Step::Bad(Reason::HostConflict, message))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn apply_children(&self, parent: Parent<'_>) -> Result<(), ApplyError> {
+        let (client, namespace) = (&self.context.client, &self.key.namespace);
+        apply(&Api::namespaced(client.clone(), namespace), MANAGER, &parent.service()).await?;
+        let activators = self.context.activators.state();
+        let addresses = children::addresses(activators.iter().map(|pod| &**pod));
+        apply(&Api::namespaced(client.clone(), namespace), MANAGER, &parent.endpoints(&addresses)).await?;
+        let ingresses = Api::namespaced(client.clone(), namespace);
+        match parent.ingress() {
+            Some(ingress) => drop(apply(&ingresses, MANAGER, &ingress).await?),
+            None => self.withdraw(&ingresses).await?,
+        }
+        if let Some(route) = parent.http_route() {
+            self.apply_route(route).await?;
+        }
+        let policies: Api<NetworkPolicy> = Api::namespaced(client.clone(), namespace);
+        let policy = children::network_policy(namespace, &self.context.system);
+        policies.patch(children::POLICY, &PatchParams::apply(MANAGER), &Patch::Apply(&policy)).await?;
+        if self.function.spec.scaling.start == Start::Warm {
+            self.ensure_pool().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes away a child that the function no longer asks for.
+    async fn withdraw<K>(&self, api: &Api<K>) -> Result<(), ApplyError>
+    where
+        K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    {
+        let Some(found) = api.get_metadata_opt(&self.key.name).await? else { return Ok(()) };
+        if found.owner_references().iter().any(|owner| owner.uid == self.owner.uid) {
+            gone_is_good(api.delete(&self.key.name, &DeleteParams::default()).await.map(drop))?;
+        }
+        Ok(())
+    }
+
+    /// The kind may not be installed, which the API server says.
+    async fn apply_route(&self, route: serde_json::Value) -> Result<(), ApplyError> {
+        let kind = kube::core::GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute");
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.context.client.clone(), &self.key.namespace, &ApiResource::from_gvk(&kind));
+        api.patch(&self.key.name, &PatchParams::apply(MANAGER), &Patch::Apply(&route)).await?;
+        Ok(())
+    }
+
+    /// The pool of the namespace; one that is there already is somebody's choice and stays as it is.
+    async fn ensure_pool(&self) -> Result<(), ApplyError> {
+        let pools: Api<WarmPool> = Api::namespaced(self.context.client.clone(), &self.key.namespace);
+        if pools.get_metadata_opt(names::DEFAULT_POOL).await?.is_some() {
+            return Ok(());
+        }
+        let mut pool = WarmPool::new(names::DEFAULT_POOL, WarmPoolSpec::default());
+        pool.labels_mut().insert("app.kubernetes.io/managed-by".to_owned(), "wisp".to_owned());
+        match pools.create(&PostParams::default(), &pool).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            made => Ok(made.map(drop)?),
+        }
+    }
+
+    fn seen(&self, revisions: &[WasmRevision], refusal: Option<&Refusal>, routes: Step) -> Seen {
+        let spec = &self.function.spec;
+        let latest_ready = revisions.iter().rev().find(|revision| plan::is_ready(revision)).map(ResourceExt::name_any);
+        let mut seen = Seen { routes, ..self.nothing(Step::Good) };
+        seen.latest_created = revisions.last().map(ResourceExt::name_any);
+        seen.replicas = revisions.iter().filter_map(|found| found.status.as_ref()).map(|status| status.replicas).sum();
+        if let Some(refusal) = refusal {
+            seen.component = Step::Bad(refusal.reason, refusal.message.clone());
+        }
+        let known: Vec<String> = revisions.iter().map(ResourceExt::name_any).collect();
+        match &latest_ready {
+            None => seen.revision = Step::Waiting("no revision is ready yet".to_owned()),
+            Some(latest) => {
+                let latest = wisp_api::RevisionKey::new(&self.key.namespace, latest);
+                match route::traffic(spec, &latest, &known) {
+                    Ok(traffic) => seen.traffic = traffic,
+                    Err(unknown) => {
+                        let there = known.join(", ");
+                        let message = format!("spec.traffic names revision {unknown:?}, and there are {there}");
+                        seen.revision = Step::Bad(Reason::InvalidSpec, message);
+                        // What was served is served on.
+                        seen.traffic = self.function.status.clone().unwrap_or_default().traffic;
+                    }
+                }
+            }
+        }
+        seen.latest_ready = latest_ready;
+        seen
+    }
+
+    /// A function of which nothing is known but this of its component.
+    fn nothing(&self, component: Step) -> Seen {
+        let before = self.function.status.clone().unwrap_or_default();
+        Seen {
+            generation: self.function.metadata.generation,
+            component,
+            revision: Step::Good,
+            routes: Step::Good,
+            latest_created: before.latest_created_revision,
+            latest_ready: before.latest_ready_revision,
+            traffic: before.traffic,
+            replicas: before.replicas,
+            public: self.function.spec.ingress.visibility == Visibility::Public,
+        }
+    }
+
+    /// A large component takes a while; whoever waits sees for what.
+    async fn announce_compiling(&self, revisions: &[WasmRevision]) -> Result<(), Error> {
+        if !revisions.is_empty() {
+            return Ok(());
+        }
+        let waiting = Step::Waiting("the component is pulled and compiled".to_owned());
+        self.say(Seen { revision: waiting.clone(), ..self.nothing(waiting) }).await
+    }
+
+    /// Writes the status, when it says something new.
+    async fn say(&self, seen: Seen) -> Result<(), Error> {
+        let before = self.function.status.as_ref();
+        let status = status::status(&self.key, &self.context.domain, seen, before);
+        if before == Some(&status) {
+            return Ok(());
+        }
+        let patch = json!({
+            "apiVersion": names::API_VERSION, "kind": "WasmFunction", "status": status,
+        });
+        let functions: Api<WasmFunction> = Api::namespaced(self.context.client.clone(), &self.key.namespace);
+        let parameters = PatchParams::apply(MANAGER).force();
+        functions.patch_status(&self.key.name, &parameters, &Patch::Apply(&patch)).await?;
+        Ok(())
+    }
+
+    async fn forget_old(
+        &self,
+        revisions: &[WasmRevision],
+        traffic: &[wisp_api::status::TrafficStatus],
+    ) -> Result<(), Error> {
+        for name in plan::outdated(revisions, traffic, self.function.spec.revision_history_limit) {
+            tracing::info!(function = %self.key, revision = name, "an old revision is removed");
+            gone_is_good(self.revision_api().delete(&name, &DeleteParams::default()).await.map(drop))?;
+        }
+        Ok(())
+    }
+
+    fn revision_api(&self) -> Api<WasmRevision> {
+        Api::namespaced(self.context.client.clone(), &self.key.namespace)
+    }
+}
+
+/// Somebody else was quicker.
+pub(crate) fn gone_is_good(deleted: kube::Result<()>) -> kube::Result<()> {
+    match deleted {
+        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+        deleted => deleted,
+    }
+}

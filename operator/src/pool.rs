@@ -1,0 +1,125 @@
+//! One pool: as many warm pods that nobody has claimed as its size says.
+
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::runtime::controller::Action;
+use kube::{Resource, ResourceExt};
+use serde_json::json;
+use wisp_api::scaling::Start;
+use wisp_api::{WarmPool, WasmFunction, WasmRevision, names};
+
+use crate::context::{Context, Error, MANAGER};
+use crate::function::gone_is_good;
+use crate::instances;
+use crate::pod::{PodOf, Role};
+use crate::revision::delete_over;
+
+/// Fills one pool, and gives claimed pods to their revisions.
+///
+/// # Errors
+/// When the API server refuses or is away; it is tried again.
+pub async fn reconcile(pool: Arc<WarmPool>, context: Arc<Context>) -> Result<Action, Error> {
+    if pool.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let (name, namespace) = (pool.name_any(), pool.namespace().unwrap_or_default());
+    if is_ours(&pool) && !is_wanted(&context, &namespace).await? {
+        let pools: Api<WarmPool> = Api::namespaced(context.client.clone(), &namespace);
+        gone_is_good(pools.delete(&name, &DeleteParams::default()).await.map(drop))?;
+        return Ok(Action::await_change());
+    }
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
+    let label = format!("{}=true", names::LABEL_INSTANCE);
+    let listed = pods.list(&ListParams::default().labels(&label)).await?.items;
+    let owned = |pod: &&Pod| pod.owner_references().iter().any(|owner| owner.uid == pool.uid().unwrap_or_default());
+    let (waiting, claimed): (Vec<&Pod>, Vec<&Pod>) =
+        listed.iter().filter(owned).partition(|pod| pod.labels().get(names::LABEL_POOL) == Some(&name));
+    let sorted = instances::sort(waiting);
+    delete_over(&context, &pods, &sorted).await?;
+    let who = format!("pool {namespace}/{name}");
+    let wanted = pool.spec.size.min(pool.spec.max.max(pool.spec.size)) as usize;
+    let mut again = None;
+    if sorted.live.len() < wanted && !sorted.failed.is_empty() {
+        tracing::warn!(pool = who, words = sorted.failed[0], "warm instances fail; waiting before the next");
+        again = Some(context.patience.wait(&who));
+    } else if sorted.live.len() < wanted {
+        fill(&pool, &context, wanted - sorted.live.len()).await?;
+    } else {
+        context.patience.reset(&who);
+        shrink(&pods, &sorted.live[wanted..]).await?;
+    }
+    for pod in claimed {
+        adopt(&context, &pods, pod).await?;
+    }
+    say(&pool, &context, running(&sorted.live)).await?;
+    Ok(again.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// Whether the operator made it.
+fn is_ours(pool: &WarmPool) -> bool {
+    pool.name_any() == names::DEFAULT_POOL
+        && pool.labels().get("app.kubernetes.io/managed-by").map(String::as_str) == Some("wisp")
+}
+
+async fn is_wanted(context: &Context, namespace: &str) -> Result<bool, Error> {
+    let functions: Api<WasmFunction> = Api::namespaced(context.client.clone(), namespace);
+    let listed = functions.list(&ListParams::default()).await?;
+    Ok(listed
+        .iter()
+        .any(|function| function.spec.scaling.start == Start::Warm && function.metadata.deletion_timestamp.is_none()))
+}
+
+async fn fill(pool: &WarmPool, context: &Context, count: usize) -> Result<(), Error> {
+    let (name, namespace) = (pool.name_any(), pool.namespace().unwrap_or_default());
+    let owner = pool.controller_owner_ref(&()).unwrap_or_default();
+    let role = Role::Warm { pool: &name };
+    let pod = context.installation.pod(&PodOf { namespace: &namespace, role, settings: &pool.spec.pod, owner });
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
+    let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+    let created = try_join_all((0..count).map(|_| pods.create(&parameters, &pod))).await?;
+    created.iter().for_each(|_| context.metrics.pod_created());
+    Ok(())
+}
+
+/// Deletes what is too much, but none that was claimed since it was looked at.
+async fn shrink(pods: &Api<Pod>, surplus: &[&Pod]) -> Result<(), Error> {
+    for pod in surplus {
+        let preconditions = Preconditions { uid: pod.uid(), resource_version: pod.resource_version() };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        gone_is_good(pods.delete(&pod.name_any(), &parameters).await.map(drop))?;
+    }
+    Ok(())
+}
+
+/// A claimed pod goes with its revision from now on.
+async fn adopt(context: &Context, pods: &Api<Pod>, pod: &Pod) -> Result<(), Error> {
+    let Some(name) = pod.labels().get(names::LABEL_REVISION) else { return Ok(()) };
+    let namespace = pod.namespace().unwrap_or_default();
+    let revisions: Api<WasmRevision> = Api::namespaced(context.client.clone(), &namespace);
+    let Some(revision) = revisions.get_opt(name).await? else {
+        return Ok(gone_is_good(pods.delete(&pod.name_any(), &DeleteParams::default()).await.map(drop))?);
+    };
+    let owner = revision.controller_owner_ref(&()).unwrap_or_default();
+    let patch = json!({"metadata": {"uid": pod.uid(), "ownerReferences": [owner]}});
+    gone_is_good(pods.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop))?;
+    Ok(())
+}
+
+fn running(live: &[&Pod]) -> usize {
+    let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone());
+    live.iter().filter(|pod| phase(pod).as_deref() == Some("Running")).count()
+}
+
+async fn say(pool: &WarmPool, context: &Context, ready: usize) -> Result<(), Error> {
+    let ready = u32::try_from(ready).unwrap_or(u32::MAX);
+    if pool.status.as_ref().is_some_and(|status| status.ready == ready) {
+        return Ok(());
+    }
+    let pools: Api<WarmPool> = Api::namespaced(context.client.clone(), &pool.namespace().unwrap_or_default());
+    let patch = json!({"status": {"ready": ready}});
+    pools.patch_status(&pool.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
+    Ok(())
+}

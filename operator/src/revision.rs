@@ -1,0 +1,120 @@
+//! One revision: as many pods as its scale says.
+
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::controller::Action;
+use kube::{Resource, ResourceExt};
+use serde_json::json;
+use wisp_api::WasmRevision;
+use wisp_api::status::Reason;
+
+use crate::context::{Context, Error, MANAGER};
+use crate::function::gone_is_good;
+use crate::instances::{self, Sorted};
+use crate::plan;
+use crate::pod::{PodOf, Role};
+use crate::status::{self, Step};
+
+/// Pods that are created at once; the API server has others to serve.
+const CREATED_AT_ONCE: usize = 50;
+/// Seconds for a pod that was told to stop, or has.
+const STOP_SECONDS: u32 = 1;
+
+/// Creates what is missing and deletes what is over. Which of the running ones goes is never decided here: the
+/// autoscaler lets it drain, and it ends by itself.
+///
+/// # Errors
+/// When the API server refuses or is away; it is tried again.
+pub async fn reconcile(revision: Arc<WasmRevision>, context: Arc<Context>) -> Result<Action, Error> {
+    if revision.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let (name, namespace) = (revision.name_any(), revision.namespace().unwrap_or_default());
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
+    // From the API server and not from a cache: what was created a moment ago is in it.
+    let listed = pods.list(&ListParams::default().labels(&plan::selector(&name))).await?.items;
+    let sorted = instances::sort(&listed);
+    let who = format!("{namespace}/{name}");
+    delete_over(&context, &pods, &sorted).await?;
+    let missing = (revision.spec.replicas as usize).saturating_sub(sorted.live.len());
+    let mut outcome = Outcome { live: sorted.live.len(), ready: Step::Good, again: None };
+    if missing > 0 {
+        if let Some(words) = sorted.failed.first() {
+            let again = context.patience.wait(&who);
+            let message = format!("instances end at once, {words}; see their logs");
+            outcome = Outcome { ready: Step::Bad(Reason::InstancesFailing, message), again: Some(again), ..outcome };
+            tracing::warn!(revision = who, words, "instances fail; waiting before the next");
+        } else {
+            create(&revision, &context, missing.min(CREATED_AT_ONCE), &mut outcome).await?;
+        }
+    } else if let Some(words) = instances::stuck(&sorted.live) {
+        outcome.ready = Step::Bad(Reason::InstancesFailing, words);
+    } else {
+        context.patience.reset(&who);
+    }
+    say(&revision, &context, &outcome).await?;
+    Ok(outcome.again.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// What came of it.
+struct Outcome {
+    live: usize,
+    ready: Step,
+    again: Option<std::time::Duration>,
+}
+
+pub(crate) async fn delete_over(context: &Context, pods: &Api<Pod>, sorted: &Sorted<'_>) -> Result<(), Error> {
+    let parameters = DeleteParams::default().grace_period(STOP_SECONDS);
+    for pod in &sorted.over {
+        gone_is_good(pods.delete(&pod.name_any(), &parameters).await.map(drop))?;
+        context.metrics.pod_deleted();
+    }
+    Ok(())
+}
+
+async fn create(revision: &WasmRevision, context: &Context, count: usize, outcome: &mut Outcome) -> Result<(), Error> {
+    let (name, namespace) = (revision.name_any(), revision.namespace().unwrap_or_default());
+    let template = &revision.spec.template;
+    let role = Role::Fresh { function: &revision.spec.function, revision: &name, template };
+    let owner = revision.controller_owner_ref(&()).unwrap_or_default();
+    let pod = context.installation.pod(&PodOf { namespace: &namespace, role, settings: &template.pod, owner });
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
+    let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+    match try_join_all((0..count).map(|_| pods.create(&parameters, &pod))).await {
+        Ok(created) => {
+            created.iter().for_each(|_| context.metrics.pod_created());
+            outcome.live += created.len();
+            Ok(())
+        }
+        // A quota, or a rule of the cluster: neither is overcome by trying at once.
+        Err(kube::Error::Api(refused)) if refused.code == 403 => {
+            outcome.ready = Step::Bad(Reason::QuotaExceeded, refused.message.clone());
+            outcome.again = Some(context.patience.wait(&format!("{namespace}/{name}")));
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn say(revision: &WasmRevision, context: &Context, outcome: &Outcome) -> Result<(), Error> {
+    let before = revision.status.clone().unwrap_or_default();
+    let mut status = before.clone();
+    status.replicas = u32::try_from(outcome.live).unwrap_or(u32::MAX);
+    status.selector = plan::selector(&revision.name_any());
+    if plan::is_ready(revision) {
+        status.conditions = vec![status::revision_ready(&outcome.ready, &before.conditions)];
+    }
+    if status == before {
+        return Ok(());
+    }
+    let patch = json!({"status": {
+        "replicas": status.replicas, "selector": status.selector, "conditions": status.conditions,
+    }});
+    let namespace = revision.namespace().unwrap_or_default();
+    let revisions: Api<WasmRevision> = Api::namespaced(context.client.clone(), &namespace);
+    revisions.patch_status(&revision.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! The shared cluster, and an operator beside it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+use wisp_cluster::{Cluster, Lent, Settings, Shared, until};
+
+static CLUSTER: Shared = Shared::new(Settings::default);
+static OPERATOR: OnceCell<Operator> = OnceCell::const_new();
+
+/// What is asked for here takes a second on an idle machine; this one may be building next door.
+const PATIENCE: Duration = Duration::from_secs(90);
+const SYSTEM: &str = "wisp-system";
+
+/// A running operator, and its cluster.
+pub(crate) struct Operator {
+    cluster: Lent,
+    _process: Process,
+    _store: tempfile::TempDir,
+}
+
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ended = self.0.kill();
+    }
+}
+
+/// The operator of all tests; none where no cluster can run, or the host was not built.
+pub(crate) async fn operator() -> Option<&'static Operator> {
+    let host = Path::new(env!("CARGO_BIN_EXE_wisp-operator")).with_file_name("wisp-host");
+    if !host.exists() {
+        eprintln!("left out: {} is not built", host.display());
+        return None;
+    }
+    let cluster = CLUSTER.get().await?;
+    Some(OPERATOR.get_or_init(async || Operator::start(cluster, &host).await).await)
+}
+
+fn guest(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
+}
+
+impl Operator {
+    async fn start(cluster: Lent, host: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, file) in [
+            ("hello:1", "samples/prebuilt/hello.wasm"),
+            ("core:1", "tests/guests/prebuilt/core.wasm"),
+            ("nohttp:1", "tests/guests/prebuilt/nohttp.wasm"),
+        ] {
+            cluster.registry().push_component(name, &guest(file)).await.unwrap();
+        }
+        cluster.kubectl(["create", "namespace", SYSTEM]).await.unwrap();
+        let authority = folder.path().join("registry.crt");
+        std::fs::write(&authority, cluster.registry().authority().unwrap()).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_wisp-operator"))
+            .args([
+                "--namespace",
+                SYSTEM,
+                "--instance-image",
+                "wisp.test/nothing:1",
+                "--control",
+                "https://10.0.0.1:8443",
+            ])
+            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .arg("--store")
+            .arg(folder.path().join("store"))
+            .arg("--host")
+            .arg(host)
+            .arg("--registry-ca")
+            .arg(&authority)
+            .env("KUBECONFIG", cluster.kubeconfig())
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let operator = Self { cluster, _process: Process(process), _store: folder };
+        operator.until_kubectl(&["get", "crds", "-o", "name"], |found| found.contains("warmpools")).await;
+        operator
+    }
+
+    pub(crate) fn registry(&self) -> String {
+        self.cluster.registry().address()
+    }
+
+    pub(crate) async fn kubectl(&self, arguments: &[&str]) -> String {
+        self.cluster.kubectl(arguments).await.unwrap()
+    }
+
+    pub(crate) async fn field(&self, object: &str, path: &str) -> String {
+        self.cluster.field(object, path).await.unwrap()
+    }
+
+    pub(crate) async fn until(&self, object: &str, path: &str, wanted: &str) {
+        self.until_kubectl(&["get", object, "-o", &format!("jsonpath={path}")], |found| found == wanted).await;
+    }
+
+    pub(crate) async fn until_other(&self, object: &str, path: &str, not: &str) {
+        let other = |found: &str| !found.is_empty() && found != not;
+        self.until_kubectl(&["get", object, "-o", &format!("jsonpath={path}")], other).await;
+    }
+
+    pub(crate) async fn until_gone(&self, object: &str) {
+        self.until_kubectl(&["get", object, "--ignore-not-found", "-o", "name"], str::is_empty).await;
+    }
+
+    pub(crate) async fn until_kubectl(&self, arguments: &[&str], wanted: impl Fn(&str) -> bool) -> String {
+        let last = std::sync::Mutex::new(String::new());
+        let what = arguments.join(" ");
+        let found = until(&what, PATIENCE, async || {
+            let cluster: &Cluster = &self.cluster;
+            let found = cluster.kubectl(arguments).await.unwrap_or_else(|error| format!("{error:#}"));
+            last.lock().unwrap().clone_from(&found);
+            Ok(wanted(&found).then_some(found))
+        });
+        found.await.unwrap_or_else(|error| panic!("{error:#}; the last was {:?}", last.lock().unwrap()))
+    }
+}
+
+/// A function's manifest, as a sentence.
+#[derive(Clone)]
+pub(crate) struct Function {
+    operator: &'static Operator,
+    namespace: String,
+    name: String,
+    spec: Value,
+}
+
+impl Function {
+    pub(crate) fn hello(operator: &'static Operator, name: &str) -> Self {
+        let spec = json!({"component": {"image": format!("{}/hello:1", operator.registry())}});
+        Self { operator, namespace: "default".to_owned(), name: name.to_owned(), spec }
+    }
+
+    pub(crate) fn within(mut self, namespace: &str) -> Self {
+        namespace.clone_into(&mut self.namespace);
+        self
+    }
+
+    pub(crate) fn with(mut self, field: &str, value: Value) -> Self {
+        self.spec[field] = value;
+        self
+    }
+
+    pub(crate) async fn apply(&self) {
+        let object = json!({
+            "apiVersion": "wisp.dev/v1alpha1", "kind": "WasmFunction",
+            "metadata": {"name": self.name, "namespace": self.namespace}, "spec": self.spec,
+        });
+        self.operator.cluster.apply(&object.to_string()).await.unwrap();
+    }
+
+    pub(crate) async fn until(&self, path: &str, wanted: &str) {
+        let (object, path) = (format!("wf/{}", self.name), format!("jsonpath={path}"));
+        self.operator
+            .until_kubectl(&["-n", &self.namespace, "get", &object, "-o", &path], |found| found == wanted)
+            .await;
+    }
+}
