@@ -14,7 +14,7 @@ use wisp_chassis::control::{self, ClientTls, ControlEndpoint, Incoming, LinkEven
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn hello(name: &str) -> DemandUp {
-    let hello = DemandHello { protocol: PROTOCOL, activator: name.to_owned() };
+    let hello = DemandHello { protocol: PROTOCOL, activator: name.to_owned(), token: String::new() };
     DemandUp { message: Some(demand_up::Message::Hello(hello)) }
 }
 

@@ -193,7 +193,7 @@ impl World {
     pub(super) fn activator(&mut self, name: &str) {
         let stream = self.open(name);
         self.activators.entry(name.into()).or_default().stream = Some(stream);
-        let hello = DemandHello { protocol: PROTOCOL, activator: name.into() };
+        let hello = DemandHello { protocol: PROTOCOL, activator: name.into(), token: String::new() };
         self.activator_says(name, demand_up::Message::Hello(hello));
     }
 

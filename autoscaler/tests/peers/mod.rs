@@ -99,7 +99,7 @@ impl Activator {
     pub(crate) async fn hello(mut link: Link<DemandUp, DemandDown>, name: &str) -> Self {
         assert_eq!(link.events.recv().await, Some(LinkEvent::Connected));
         let mut activator = Self { link };
-        let hello = DemandHello { protocol: PROTOCOL, activator: name.into() };
+        let hello = DemandHello { protocol: PROTOCOL, activator: name.into(), token: String::new() };
         activator.say(demand_up::Message::Hello(hello)).await;
         activator
     }

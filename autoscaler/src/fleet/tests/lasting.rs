@@ -110,7 +110,7 @@ fn an_activator_that_comes_back_is_told_everything() {
 fn a_peer_of_another_protocol_version_is_refused() {
     let mut world = World::new();
     world.activator("a");
-    let hello = wisp_api::wire::DemandHello { protocol: PROTOCOL + 1, activator: "a".into() };
+    let hello = wisp_api::wire::DemandHello { protocol: PROTOCOL + 1, activator: "a".into(), token: String::new() };
     world.activator_says("a", demand_up::Message::Hello(hello));
     assert!(world.activators["a"].stream.is_none());
 }
