@@ -21,13 +21,16 @@
 //!
 //! [`function`], [`revision`] and [`pool`] are the objects; [`scaling`], [`ingress`] and [`pod`] are parts of a
 //! function's spec; [`quantity`] reads sizes. [`mod@validate`] holds the rules that a schema cannot. [`route`] is a
-//! function as the activator sees it, [`wire`] is what the parts say to one another, [`key`] and [`names`] name things,
+//! function as the activator sees it, [`mod@host_spec`] what a host needs of it (with [`sources`] for its environment),
+//! [`fit`] says whether a warm instance will do, [`wire`] is what the parts say to one another, [`key`] and [`names`] name things,
 //! [`crds`] is what a cluster installs.
 
 #![forbid(unsafe_code)]
 
 pub mod crds;
+pub mod fit;
 pub mod function;
+pub mod host_spec;
 pub mod ingress;
 pub mod key;
 pub mod names;
@@ -37,6 +40,7 @@ pub mod quantity;
 pub mod revision;
 pub mod route;
 pub mod scaling;
+pub mod sources;
 pub mod status;
 pub mod validate;
 pub mod wire;

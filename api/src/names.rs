@@ -15,6 +15,18 @@ pub const LABEL_FUNCTION: &str = "wisp.dev/function";
 /// The label that says which revision an object belongs to.
 pub const LABEL_REVISION: &str = "wisp.dev/revision";
 
+/// The label that says which pool a warm instance belongs to, until somebody claims it.
+pub const LABEL_POOL: &str = "wisp.dev/pool";
+
+/// The label, with value `true`, of every pod that is an instance.
+pub const LABEL_INSTANCE: &str = "wisp.dev/instance";
+
+/// The annotation of an instance that must go, with the cause: the operator deletes it.
+pub const ANNOTATION_STOP: &str = "wisp.dev/stop";
+
+/// Who may read the tokens that instances and activators show to the autoscaler.
+pub const CONTROL_AUDIENCE: &str = "wisp.dev/control";
+
 /// The name of the pool that the operator makes in each namespace that needs one.
 pub const DEFAULT_POOL: &str = "default";
 
@@ -24,17 +36,5 @@ pub const HEADER_REFUSED: &str = "x-wisp-refused";
 /// Header by which Wisp marks an answer that did not come from the function, with the cause.
 pub const HEADER_ERROR: &str = "x-wisp-error";
 
-/// The label of every pod that is an instance; its value is `true`.
-pub const LABEL_INSTANCE: &str = "wisp.dev/instance";
-
-/// The label of a pod that waits in a pool, with the pool's name. A claim takes it away.
-pub const LABEL_POOL: &str = "wisp.dev/pool";
-
-/// The annotation of a pod that must go, with the cause.
-pub const ANNOTATION_STOP: &str = "wisp.dev/stop";
-
-/// For whom instances and activators show their tokens.
-pub const AUDIENCE_CONTROL: &str = "wisp.dev/control";
-
 /// For whom node agents show their tokens.
-pub const AUDIENCE_ARTIFACTS: &str = "wisp.dev/artifacts";
+pub const ARTIFACTS_AUDIENCE: &str = "wisp.dev/artifacts";

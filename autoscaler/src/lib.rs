@@ -7,7 +7,8 @@
 //! In the order of the data:
 //!
 //! - `autoscaler` is the one task: [`Handle`] and the streams in `peers` bring events, effects go out.
-//! - `event` lists both; [`RevisionRecord`] is what the catalog says of a revision, [`Settings`] are the numbers.
+//! - `event` lists both; [`RevisionRecord`] is what the catalog says of a revision, [`policy()`] how one
+//!   scales, [`Settings`] are the numbers.
 //! - `fleet` is all state and every decision, without a clock or a channel. Its files are listed there.
 //! - [`Actuation`] is what leaves, through the `outbox`; [`Snapshot`] and [`Happened`] are what is shown; [`Metrics`]
 //!   counts.
@@ -24,6 +25,7 @@ mod handle;
 mod metrics;
 mod outbox;
 mod peers;
+mod policy;
 mod snapshot;
 
 pub use actuation::Actuation;
@@ -33,4 +35,5 @@ pub use config::{Admission, Config, Settings};
 pub use event::{ColdStart, Fact, InstanceState, PeerKind, StartKind};
 pub use handle::{Handle, HandleError, Happened};
 pub use metrics::Metrics;
+pub use policy::policy;
 pub use snapshot::{ColdStarts, DurationCounts, Explained, InstanceView, RevisionView, Snapshot};

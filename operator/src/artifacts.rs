@@ -140,7 +140,7 @@ impl Artifacts {
             return Ok(());
         }
         let found =
-            review_token(&self.client, token, names::AUDIENCE_ARTIFACTS).await.map_err(|error| match error {
+            review_token(&self.client, token, names::ARTIFACTS_AUDIENCE).await.map_err(|error| match error {
                 ReviewError::Refused(_) => Denied::Refused(error.to_string()),
                 ReviewError::Unreachable(_) => Denied::Unreachable(error.to_string()),
             })?;

@@ -76,7 +76,7 @@ impl Installation {
         let mut mounts = vec![json!({"name": "wisp-token", "mountPath": "/var/run/wisp", "readOnly": true})];
         mounts.extend(role.volumes().iter().map(mount));
         let mut volumes = vec![json!({"name": "wisp-token", "projected": {"sources": [{"serviceAccountToken": {
-            "path": "token", "audience": names::AUDIENCE_CONTROL, "expirationSeconds": 3600}}]}})];
+            "path": "token", "audience": names::CONTROL_AUDIENCE, "expirationSeconds": 3600}}]}})];
         volumes.extend(role.volumes().iter().map(volume));
         let resources = settings.resources.as_ref().map_or_else(default_resources, |resources| json!(resources));
         let pod = json!({

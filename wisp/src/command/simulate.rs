@@ -25,7 +25,7 @@ const CHANGES_SHOWN: usize = 40;
 /// Runs the scaling rules of a manifest on a trace.
 pub(super) fn run(args: &SimulateArgs, output: Output) -> anyhow::Result<()> {
     let spec = up::manifest::read(&args.manifest)?.spec;
-    let policy = up::spec::policy(&spec);
+    let policy = wisp_autoscaler::policy(&spec);
     let trace = trace(&args.trace, args.seed)?;
     let model = Model {
         start: Duration::from_millis(args.start),

@@ -11,19 +11,21 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 use wisp_activator::Index;
 use wisp_api::function::WasmFunctionSpec;
+use wisp_api::host_spec::{SourceError, host_spec};
 use wisp_api::key::{FunctionKey, RevisionKey};
 use wisp_api::route::{self, FunctionRoute, Place};
 use wisp_api::scaling::Class;
+use wisp_api::sources::Sources;
 use wisp_api::status::{Reason, TrafficStatus};
 use wisp_api::wire::HostSpec;
-use wisp_autoscaler::{Handle, RevisionRecord, Start, Traffic};
+use wisp_autoscaler::{Handle, RevisionRecord, Start, Traffic, policy};
 use wisp_host::engine::hex;
 
 use super::board::{Board, Condition, RevisionNote};
 use super::clock;
 use super::component::{Components, Refusal};
 use super::logs::Logs;
-use super::manifest::{Manifest, Sources};
+use super::manifest::Manifest;
 use super::spec;
 use super::state::{StateFolder, Stored, StoredRevision};
 
@@ -106,11 +108,11 @@ impl Deployer {
 
     async fn try_deploy(&self, manifest: &Manifest, sources: &Sources, now: &mut InEffect) -> Result<(), Refusal> {
         let Manifest { key, spec, origin } = manifest;
-        let missing = |error: spec::SourceError| Refusal::new(Reason::SourceMissing, error.to_string());
+        let missing = |error: SourceError| Refusal::new(Reason::SourceMissing, error.to_string());
         let folder = folder_of(origin);
         // Before compiling, which takes longest.
         let volumes = spec::volume_files(key, spec, sources).map_err(missing)?;
-        let mut host = spec::host_spec(key, spec, wisp_api::wire::Artifact::default(), sources).map_err(missing)?;
+        let mut host = host_spec(key, spec, wisp_api::wire::Artifact::default(), sources).map_err(missing)?;
         host.preopens = spec::preopens(spec, Path::new(""), &folder);
         check_folders(&host)?;
         let compiled = self.components.compile(&spec.component, &folder).await?;
@@ -254,7 +256,7 @@ struct RecordOf {
 }
 
 fn record(key: &FunctionKey, spec: &WasmFunctionSpec, revision: &StoredRevision, of: RecordOf) -> RevisionRecord {
-    let mut policy = spec::policy(spec);
+    let mut policy = policy(spec);
     // The slots are the revision's own: its host was told so.
     policy.slots = revision.host.concurrency.as_ref().map_or(policy.slots, |concurrency| concurrency.slots);
     if of.initial == Initial::Skip {

@@ -1,14 +1,16 @@
 //! Reads manifests: YAML or JSON files, alone or in folders, with functions and the ConfigMaps and Secrets that they
 //! name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use wisp_api::key::FunctionKey;
 use wisp_api::names::API_VERSION;
+use wisp_api::sources::{self, Data, SourceKey, SourceKind, Sources};
 use wisp_api::validate::{Target, is_dns_label, validate};
 use wisp_api::{WasmFunction, WasmFunctionSpec};
 
@@ -41,16 +43,6 @@ pub(crate) struct Manifests {
     pub(crate) problems: Vec<FileProblem>,
 }
 
-/// The data of ConfigMaps and Secrets.
-#[derive(Debug, Default)]
-pub(crate) struct Sources {
-    config_maps: BTreeMap<(String, String), Data>,
-    secrets: BTreeMap<(String, String), Data>,
-}
-
-/// Keys and values of one ConfigMap or Secret.
-pub(crate) type Data = BTreeMap<String, Vec<u8>>;
-
 /// A file, or a part of one, that is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileProblem {
@@ -67,16 +59,6 @@ impl fmt::Display for FileProblem {
             write!(f, "function {function}: ")?;
         }
         f.write_str(&self.message)
-    }
-}
-
-impl Sources {
-    pub(crate) fn config_map(&self, namespace: &str, name: &str) -> Option<&Data> {
-        self.config_maps.get(&(namespace.to_owned(), name.to_owned()))
-    }
-
-    pub(crate) fn secret(&self, namespace: &str, name: &str) -> Option<&Data> {
-        self.secrets.get(&(namespace.to_owned(), name.to_owned()))
     }
 }
 
@@ -216,10 +198,7 @@ impl Reader {
             Ok(map) => map,
             Err(message) => return self.problem(path, None, message),
         };
-        let mut data: Data =
-            map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes())).collect();
-        data.extend(map.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)));
-        self.manifests.sources.config_maps.insert(object_name(&map.metadata), data);
+        self.source(SourceKind::ConfigMap, &map.metadata, sources::of_config_map(map.clone()));
     }
 
     fn secret(&mut self, path: &Path, document: serde_json::Value) {
@@ -227,10 +206,12 @@ impl Reader {
             Ok(secret) => secret,
             Err(message) => return self.problem(path, None, message),
         };
-        let mut data: Data = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect();
-        let plain = secret.string_data.unwrap_or_default();
-        data.extend(plain.into_iter().map(|(key, value)| (key, value.into_bytes())));
-        self.manifests.sources.secrets.insert(object_name(&secret.metadata), data);
+        self.source(SourceKind::Secret, &secret.metadata, sources::of_secret(secret.clone()));
+    }
+
+    fn source(&mut self, kind: SourceKind, metadata: &ObjectMeta, data: Data) {
+        let (namespace, name) = object_name(metadata);
+        self.manifests.sources.insert(SourceKey { kind, namespace, name }, data);
     }
 
     fn problem(&mut self, file: &Path, function: Option<FunctionKey>, message: String) {
@@ -249,7 +230,7 @@ fn yaml_options() -> serde_saphyr::Options {
     }
 }
 
-fn object_name(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> (String, String) {
+fn object_name(metadata: &ObjectMeta) -> (String, String) {
     let namespace = metadata.namespace.clone().unwrap_or_else(|| "default".to_owned());
     (namespace, metadata.name.clone().unwrap_or_default())
 }
@@ -317,9 +298,9 @@ mod tests {
         );
         let manifests = read_text(&text);
         assert_eq!(manifests.problems, []);
-        let secret = manifests.sources.secret("default", "s").unwrap();
+        let secret = manifests.sources.get(SourceKind::Secret, "default", "s").unwrap();
         assert_eq!((secret["k"].as_slice(), secret["t"].as_slice()), (b"hi".as_slice(), b"you".as_slice()));
-        assert!(manifests.sources.config_map("shop", "c").is_some());
+        assert!(manifests.sources.get(SourceKind::ConfigMap, "shop", "c").is_some());
     }
 
     #[test]

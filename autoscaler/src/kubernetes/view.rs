@@ -1,0 +1,196 @@
+//! Functions, revisions and pools as the API server shows them, and the records that follow. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use wisp_api::fit::fits_pool;
+use wisp_api::host_spec::{SourceError, host_spec, preopens};
+use wisp_api::names::DEFAULT_POOL;
+use wisp_api::revision::CompiledArtifact;
+use wisp_api::scaling::{Class, Start as StartWish};
+use wisp_api::sources::Sources;
+use wisp_api::wire::Artifact;
+use wisp_api::{FunctionKey, RevisionKey, WarmPool, WasmFunction, WasmRevision};
+use wisp_autoscaler::{RevisionRecord, Start, Traffic, policy};
+
+/// Where an instance's pod has the function's volumes.
+const VOLUMES: &str = "/mnt";
+
+/// What is known of functions, revisions and pools.
+#[derive(Debug)]
+pub(crate) struct View {
+    settings: Settings,
+    functions: HashMap<FunctionKey, WasmFunction>,
+    revisions: BTreeMap<RevisionKey, WasmRevision>,
+    pools: HashMap<FunctionKey, WarmPool>,
+}
+
+/// What does not change while the process lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// As `status.artifacts` names it.
+    pub(crate) architecture: &'static str,
+    /// A revision that is older than this has had its initial instances.
+    pub(crate) new_since: Timestamp,
+}
+
+impl View {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self { settings, functions: HashMap::new(), revisions: BTreeMap::new(), pools: HashMap::new() }
+    }
+
+    /// Each method that changes something says which revisions may be another record now.
+    pub(crate) fn apply_function(&mut self, function: WasmFunction) -> Vec<RevisionKey> {
+        let key = key_of(&function);
+        let before = self.functions.insert(key.clone(), function);
+        let (before, now) = (before.map(|before| named(&before)), named(&self.functions[&key]));
+        let changed: BTreeSet<String> = match before {
+            Some(before) => before.symmetric_difference(&now).cloned().collect(),
+            None => now,
+        };
+        changed.into_iter().map(|name| RevisionKey::new(&key.namespace, name)).collect()
+    }
+
+    pub(crate) fn delete_function(&mut self, key: &FunctionKey) -> Vec<RevisionKey> {
+        let gone = self.functions.remove(key);
+        let names = gone.map(|function| named(&function)).unwrap_or_default();
+        names.into_iter().map(|name| RevisionKey::new(&key.namespace, name)).collect()
+    }
+
+    pub(crate) fn apply_revision(&mut self, revision: WasmRevision) -> Vec<RevisionKey> {
+        let FunctionKey { namespace, name } = key_of(&revision);
+        let key = RevisionKey { namespace, name };
+        self.revisions.insert(key.clone(), revision);
+        vec![key]
+    }
+
+    pub(crate) fn delete_revision(&mut self, key: &RevisionKey) -> Vec<RevisionKey> {
+        self.revisions.remove(key).map(|_| key.clone()).into_iter().collect()
+    }
+
+    pub(crate) fn apply_pool(&mut self, pool: WarmPool) -> Vec<RevisionKey> {
+        let key = key_of(&pool);
+        let before = self.pools.insert(key.clone(), pool);
+        // Its status changes with every claim, and says nothing about what fits.
+        match before {
+            Some(before) if before.spec == self.pools[&key].spec => Vec::new(),
+            _ => self.revisions_of(&key.namespace),
+        }
+    }
+
+    pub(crate) fn delete_pool(&mut self, key: &FunctionKey) -> Vec<RevisionKey> {
+        self.pools.remove(key).map(|_| self.revisions_of(&key.namespace)).unwrap_or_default()
+    }
+
+    /// Keys of a kind that are not in `listed`: they went while nobody watched.
+    pub(crate) fn functions_besides(&self, listed: &BTreeSet<FunctionKey>) -> Vec<FunctionKey> {
+        self.functions.keys().filter(|key| !listed.contains(key)).cloned().collect()
+    }
+
+    pub(crate) fn revisions_besides(&self, listed: &BTreeSet<FunctionKey>) -> Vec<RevisionKey> {
+        let is_listed = |key: &RevisionKey| listed.contains(&FunctionKey::new(&key.namespace, &key.name));
+        self.revisions.keys().filter(|key| !is_listed(key)).cloned().collect()
+    }
+
+    pub(crate) fn pools_besides(&self, listed: &BTreeSet<FunctionKey>) -> Vec<FunctionKey> {
+        self.pools.keys().filter(|key| !listed.contains(key)).cloned().collect()
+    }
+
+    pub(crate) fn revision(&self, key: &RevisionKey) -> Option<&WasmRevision> {
+        self.revisions.get(key)
+    }
+
+    pub(crate) fn all_revisions(&self) -> impl Iterator<Item = (&RevisionKey, &WasmRevision)> {
+        self.revisions.iter()
+    }
+
+    /// The record of a revision that can serve; none while it is not there, being deleted, or not compiled.
+    ///
+    /// # Errors
+    /// What its environment names and `sources` lacks.
+    pub(crate) fn record(&self, key: &RevisionKey, sources: &Sources) -> Result<Option<RevisionRecord>, SourceError> {
+        let Some(revision) = self.revisions.get(key).filter(|found| found.metadata.deletion_timestamp.is_none()) else {
+            return Ok(None);
+        };
+        let Some(compiled) = self.artifact(revision) else { return Ok(None) };
+        let template = &revision.spec.template;
+        let function = FunctionKey::new(&key.namespace, &revision.spec.function);
+        let artifact = Artifact { digest: revision.spec.digest.clone(), path: compiled.file.clone() };
+        let mut spec = host_spec(&function, template, artifact, sources)?;
+        spec.revision.clone_from(&key.name);
+        spec.preopens = preopens(template, |volume| Path::new(VOLUMES).join(&volume.name).display().to_string());
+        let has_traffic = self.functions.get(&function).is_some_and(|found| named(found).contains(&key.name));
+        let mut record = RevisionRecord {
+            key: key.clone(),
+            spec,
+            artifact_bytes: compiled.bytes,
+            policy: policy(template),
+            schedule: template.scaling.schedule.clone(),
+            traffic: if has_traffic { Traffic::Active } else { Traffic::Inactive },
+            start: self.start(key, revision),
+        };
+        if !self.is_new(revision) {
+            record.policy.initial = 0;
+        }
+        if template.scaling.class == Class::External {
+            follow_replicas(&mut record, revision.spec.replicas);
+        }
+        Ok(Some(record))
+    }
+
+    fn artifact(&self, revision: &WasmRevision) -> Option<&CompiledArtifact> {
+        let artifacts = &revision.status.as_ref()?.artifacts;
+        // The name goes to hosts, who open it beneath a folder.
+        let is_name = |artifact: &&CompiledArtifact| !artifact.file.is_empty() && !artifact.file.contains('/');
+        artifacts.iter().find(|artifact| artifact.architecture == self.settings.architecture).filter(is_name)
+    }
+
+    fn start(&self, key: &RevisionKey, revision: &WasmRevision) -> Start {
+        let template = &revision.spec.template;
+        let pool = self.pools.get(&FunctionKey::new(&key.namespace, DEFAULT_POOL));
+        let fits = pool.is_some_and(|pool| fits_pool(template, &pool.spec).is_ok());
+        match template.scaling.start {
+            StartWish::Warm if fits => Start::Warm,
+            StartWish::Warm | StartWish::Fresh => Start::Fresh,
+        }
+    }
+
+    fn is_new(&self, revision: &WasmRevision) -> bool {
+        let created = revision.metadata.creation_timestamp.as_ref();
+        created.is_some_and(|created| created.0 >= self.settings.new_since)
+    }
+
+    fn revisions_of(&self, namespace: &str) -> Vec<RevisionKey> {
+        self.revisions.keys().filter(|key| key.namespace == namespace).cloned().collect()
+    }
+}
+
+/// Somebody else says how many instances there are. The least maximum is 1: at zero replicas a request still wakes
+/// nothing, because such a revision counts as one without traffic.
+fn follow_replicas(record: &mut RevisionRecord, replicas: u32) {
+    record.schedule.clear();
+    record.policy.max = replicas.max(1);
+    record.policy.min = replicas;
+    record.policy.initial = 0;
+    record.policy.activation = record.policy.activation.min(record.policy.max);
+    record.policy.scale_down_delay = std::time::Duration::ZERO;
+    // Its number is not to be taken for one that traffic asks for.
+    record.traffic = if replicas == 0 { Traffic::Inactive } else { Traffic::Active };
+}
+
+/// The names of the revisions that a function sends traffic to.
+fn named(function: &WasmFunction) -> BTreeSet<String> {
+    let traffic = function.status.iter().flat_map(|status| &status.traffic);
+    traffic.filter(|target| target.percent > 0 || target.tag.is_some()).map(|target| target.revision.clone()).collect()
+}
+
+/// Namespace and name of an object; those of functions, revisions and pools look alike.
+pub(crate) fn key_of<K: kube::Resource>(object: &K) -> FunctionKey {
+    FunctionKey::new(object.namespace().unwrap_or_default(), object.name_any())
+}
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;
