@@ -1,6 +1,6 @@
 //! The command line, and the files that it names.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,10 +11,24 @@ use wisp_autoscaler::{Admission, RevisionRecord, Settings};
 use wisp_chassis::control::ServerTls;
 use wisp_chassis::log::Format;
 
+use crate::kubernetes::Place;
+
 /// Decides how many instances each revision has, and gives warm instances their revision.
 #[derive(Debug, Parser)]
 #[command(name = "wisp-autoscaler", version, about)]
 pub(crate) struct Args {
+    /// Follow the API server of the cluster that this runs in: its functions, revisions and pods.
+    #[arg(long, conflicts_with_all = ["revisions", "control_ca"])]
+    pub(crate) kubernetes: bool,
+    /// On a cluster: the namespace of Wisp itself.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "wisp-system")]
+    namespace: String,
+    /// On a cluster: the name of this pod, by which it leads.
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    identity: Option<String>,
+    /// On a cluster: the address of this pod, where hosts and activators find the leader.
+    #[arg(long, env = "POD_IP", value_name = "ADDRESS")]
+    pod_ip: Option<IpAddr>,
     /// Where activators and hosts connect.
     #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDRESS")]
     pub(crate) listen: SocketAddr,
@@ -22,10 +36,10 @@ pub(crate) struct Args {
     #[arg(long, default_value = "127.0.0.1:9090", value_name = "ADDRESS")]
     pub(crate) admin: SocketAddr,
     /// The certificate chain of the control port, PEM.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, default_value = "/etc/wisp/tls/tls.crt", value_name = "FILE")]
     control_cert: PathBuf,
     /// Its key, PEM.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, default_value = "/etc/wisp/tls/tls.key", value_name = "FILE")]
     control_key: PathBuf,
     /// The CA whose certificates activators and hosts must show. Without it, whoever reaches the port may connect.
     #[arg(long, value_name = "FILE")]
@@ -53,9 +67,19 @@ impl Args {
             // Who may connect is decided by the control port's CA.
             admission: Admission::Anyone,
             warm_instances: 0,
-            settle: Duration::from_secs(self.settle),
+            settle: self.settle(),
             ..Settings::default()
         }
+    }
+
+    pub(crate) fn settle(&self) -> Duration {
+        Duration::from_secs(self.settle)
+    }
+
+    pub(crate) fn place(&self) -> anyhow::Result<Place> {
+        let identity = self.identity.clone().context("give --identity, or POD_NAME: the name of this pod")?;
+        let ip = self.pod_ip.context("give --pod-ip, or POD_IP: the address of this pod")?;
+        Ok(Place { namespace: self.namespace.clone(), identity, ip })
     }
 
     pub(crate) fn log_format(&self) -> Format {

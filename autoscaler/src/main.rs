@@ -15,6 +15,7 @@ use crate::args::Args;
 
 mod admin;
 mod args;
+mod kubernetes;
 mod unmanned;
 
 /// Requests to whoever runs instances that may wait before the autoscaler keeps them itself.
@@ -24,6 +25,11 @@ const ACTUATIONS_WAITING: usize = 1024;
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     log::init(args.log_format());
+    if args.kubernetes { kubernetes::run(&args).await } else { serve_file(&args).await }
+}
+
+/// Serves the revisions of a file, without anything that could start instances.
+async fn serve_file(args: &Args) -> anyhow::Result<()> {
     let (revisions, tls) = (args.read_revisions()?, args.read_tls()?);
     let control = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let admin = TcpListener::bind(args.admin).await.with_context(|| format!("cannot listen on {}", args.admin))?;

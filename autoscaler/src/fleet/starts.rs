@@ -24,14 +24,17 @@ impl Fleet {
     /// Somebody started an instance.
     pub(super) fn expect(&mut self, instance: &str, token: String, revision: Option<&RevisionKey>) {
         let (name, revision) = (Name::from(instance), revision.map(name_of));
-        if !self.instances.contains_key(&name) {
+        let is_new = !self.instances.contains_key(&name);
+        if is_new {
             self.insert(&name, "it was started");
         }
         if let Some(known) = self.instances.get_mut(&name) {
             known.token = Some(token);
         }
         let Some(revision) = revision else { return };
-        let asked = self.revisions.get_mut(&revision).and_then(|known| known.requested.pop_front());
+        // One that is announced again, with another token, answers no second request.
+        let asking = self.revisions.get_mut(&revision).filter(|_| is_new);
+        let asked = asking.and_then(|known| known.requested.pop_front());
         if self.instances[&name].revision.is_none() {
             self.assign(&name, &revision);
         }

@@ -135,12 +135,16 @@ impl View {
             record.policy.initial = 0;
         }
         if template.scaling.class == Class::External {
+            // A policy has a maximum of 1 at least: a revision that shall have none is as good as not there.
+            if revision.spec.replicas == 0 {
+                return Ok(None);
+            }
             follow_replicas(&mut record, revision.spec.replicas);
         }
         Ok(Some(record))
     }
 
-    fn artifact(&self, revision: &WasmRevision) -> Option<&CompiledArtifact> {
+    fn artifact<'a>(&self, revision: &'a WasmRevision) -> Option<&'a CompiledArtifact> {
         let artifacts = &revision.status.as_ref()?.artifacts;
         // The name goes to hosts, who open it beneath a folder.
         let is_name = |artifact: &&CompiledArtifact| !artifact.file.is_empty() && !artifact.file.contains('/');
@@ -167,17 +171,14 @@ impl View {
     }
 }
 
-/// Somebody else says how many instances there are. The least maximum is 1: at zero replicas a request still wakes
-/// nothing, because such a revision counts as one without traffic.
+/// Somebody else says how many instances there are.
 fn follow_replicas(record: &mut RevisionRecord, replicas: u32) {
     record.schedule.clear();
-    record.policy.max = replicas.max(1);
+    record.traffic = Traffic::Active;
+    record.policy.max = replicas;
     record.policy.min = replicas;
     record.policy.initial = 0;
-    record.policy.activation = record.policy.activation.min(record.policy.max);
-    record.policy.scale_down_delay = std::time::Duration::ZERO;
-    // Its number is not to be taken for one that traffic asks for.
-    record.traffic = if replicas == 0 { Traffic::Inactive } else { Traffic::Active };
+    record.policy.activation = record.policy.activation.min(replicas);
 }
 
 /// The names of the revisions that a function sends traffic to.
@@ -190,7 +191,3 @@ fn named(function: &WasmFunction) -> BTreeSet<String> {
 pub(crate) fn key_of<K: kube::Resource>(object: &K) -> FunctionKey {
     FunctionKey::new(object.namespace().unwrap_or_default(), object.name_any())
 }
-
-#[cfg(test)]
-#[path = "view_tests.rs"]
-mod tests;

@@ -1,0 +1,232 @@
+//! Writes what the autoscaler decided: claims and stops on pods, numbers on revisions. What fails is tried again for as
+//! long as it is wanted.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, Patch, PatchParams};
+use kube::{Client, Error};
+use serde_json::json;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use wisp_api::names::{ANNOTATION_STOP, LABEL_FUNCTION, LABEL_POOL, LABEL_REVISION};
+use wisp_api::scaling::Class;
+use wisp_api::{RevisionKey, WasmRevision};
+use wisp_autoscaler::{Actuation, Handle};
+use wisp_chassis::backoff::Backoff;
+
+use super::roster::{PodFact, Roster};
+use super::view::View;
+use super::work::{Target, Work, work_of};
+
+/// Writes at once: enough for a burst of claims, and little beside what an API server takes.
+const WRITES_MAX: usize = 32;
+/// One call of the API server.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// The first wait after a write failed.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+/// The longest: an API server that is back should be written to soon.
+const RETRY_CAP: Duration = Duration::from_secs(3);
+
+/// Performs actuations.
+pub(crate) struct Actuator {
+    pub(crate) client: Client,
+    pub(crate) handle: Handle,
+    pub(crate) roster: Arc<Mutex<Roster>>,
+    pub(crate) view: Arc<Mutex<View>>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+    writes: Semaphore,
+    // Each target that is here has one task.
+    waiting: Mutex<HashMap<Target, Work>>,
+    // What this process wrote: for these, the view may be behind.
+    scaled: Mutex<HashSet<RevisionKey>>,
+}
+
+/// How a write went.
+enum Written {
+    Done,
+    Again(String),
+}
+
+impl Actuator {
+    pub(crate) fn new(
+        client: Client,
+        handle: Handle,
+        known: (Arc<Mutex<Roster>>, Arc<Mutex<View>>),
+        shutdown: CancellationToken,
+    ) -> Self {
+        let (roster, view) = known;
+        Self {
+            client,
+            handle,
+            roster,
+            view,
+            tasks: TaskTracker::new(),
+            shutdown,
+            writes: Semaphore::new(WRITES_MAX),
+            waiting: Mutex::default(),
+            scaled: Mutex::default(),
+        }
+    }
+
+    /// Takes requests until there are no more or the process ends; writes that are under way are waited for.
+    pub(crate) async fn serve(self: Arc<Self>, mut requests: mpsc::Receiver<Actuation>) {
+        loop {
+            tokio::select! {
+                () = self.shutdown.cancelled() => break,
+                request = requests.recv() => match request {
+                    Some(request) => self.push(request),
+                    None => break,
+                },
+            }
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Sees to a request. Returns at once.
+    pub(crate) fn push(self: &Arc<Self>, actuation: Actuation) {
+        let Some((target, work)) = work_of(actuation) else { return };
+        match lock(&self.waiting).entry(target.clone()) {
+            std::collections::hash_map::Entry::Occupied(mut waiting) => return waiting.get_mut().add(work),
+            std::collections::hash_map::Entry::Vacant(place) => place.insert(work),
+        };
+        self.tasks.spawn(Arc::clone(self).work_on(target));
+    }
+
+    async fn work_on(self: Arc<Self>, target: Target) {
+        let mut backoff = Backoff::new(RETRY_FIRST, RETRY_CAP);
+        while let Some(work) = self.take(&target) {
+            let Ok(place) = self.writes.acquire().await else { return };
+            let (left, problem) = self.write(&target, work).await;
+            drop(place);
+            let Some(problem) = problem else {
+                backoff.reset();
+                continue;
+            };
+            tracing::warn!(?target, problem, "a decision cannot be written; trying again");
+            if let Some(waiting) = lock(&self.waiting).get_mut(&target) {
+                waiting.put_back(left);
+            }
+            tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                () = tokio::time::sleep(backoff.wait()) => {}
+            }
+        }
+    }
+
+    /// What waits, or none and the target is done with.
+    fn take(&self, target: &Target) -> Option<Work> {
+        let mut waiting = lock(&self.waiting);
+        let work = std::mem::take(waiting.get_mut(target)?);
+        if work.is_empty() {
+            waiting.remove(target);
+            return None;
+        }
+        Some(work)
+    }
+
+    async fn write(&self, target: &Target, work: Work) -> (Work, Option<String>) {
+        match target {
+            Target::Instance(instance) => match self.stop(instance).await {
+                Written::Done => (Work::default(), None),
+                Written::Again(problem) => (work, Some(problem)),
+            },
+            Target::Revision(revision) => self.write_revision(revision, work).await,
+        }
+    }
+
+    async fn write_revision(&self, revision: &RevisionKey, work: Work) -> (Work, Option<String>) {
+        let (mut failed, mut problem) = (BTreeSet::new(), None);
+        for instance in work.claims {
+            if let Written::Again(why) = self.claim(&instance, revision).await {
+                failed.insert(instance);
+                problem = Some(why);
+            }
+        }
+        let left = Work { claims: failed, replicas: work.replicas, stop: false };
+        match (problem, work.replicas) {
+            (None, Some(replicas)) => match self.scale(revision, replicas).await {
+                Written::Done => (Work::default(), None),
+                Written::Again(problem) => (left, Some(problem)),
+            },
+            (problem, _) => (left, problem),
+        }
+    }
+
+    async fn claim(&self, instance: &str, revision: &RevisionKey) -> Written {
+        let function = match lock(&self.view).revision(revision) {
+            Some(found) => found.spec.function.clone(),
+            // Its revision was deleted since: so will be the pod.
+            None => return Written::Done,
+        };
+        let labels = json!({ LABEL_POOL: null, LABEL_FUNCTION: function, LABEL_REVISION: revision.name });
+        self.patch_pod(instance, |pod| json!({ "metadata": { "uid": pod.uid, "labels": labels } })).await
+    }
+
+    async fn stop(&self, instance: &str) -> Written {
+        let annotations = json!({ ANNOTATION_STOP: "the autoscaler gave it up" });
+        self.patch_pod(instance, |pod| json!({ "metadata": { "uid": pod.uid, "annotations": annotations } })).await
+    }
+
+    /// The UID in the patch is its condition: another pod of the same name is left alone.
+    async fn patch_pod(&self, instance: &str, patch: impl FnOnce(&PodFact) -> serde_json::Value) -> Written {
+        let Some(pod) = lock(&self.roster).get(instance).cloned() else {
+            // The watch has told of its end already, or will tell of its beginning: then its host comes back.
+            tracing::debug!(instance, "no pod of this instance is known");
+            return Written::Done;
+        };
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch(&pod)));
+        let patched = timeout(CALL_TIMEOUT, pods.patch_metadata(&pod.name, &parameters, &patch)).await;
+        match patched {
+            Ok(Ok(_)) => Written::Done,
+            Ok(Err(Error::Api(status))) if status.code == 404 || status.code == 409 => {
+                // Fails when the loop has ended, and the process with it.
+                let _ended = self.handle.instance_exited(instance, "its pod is gone").await;
+                Written::Done
+            }
+            Ok(Err(error)) => Written::Again(error.to_string()),
+            Err(_) => Written::Again("no answer in time".to_owned()),
+        }
+    }
+
+    async fn scale(&self, key: &RevisionKey, replicas: u32) -> Written {
+        if !self.is_to_be_scaled(key, replicas) {
+            return Written::Done;
+        }
+        let revisions: Api<WasmRevision> = Api::namespaced(self.client.clone(), &key.namespace);
+        let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
+        let patched = timeout(CALL_TIMEOUT, revisions.patch_scale(&key.name, &PatchParams::default(), &patch)).await;
+        match patched {
+            Ok(Ok(_)) => {
+                lock(&self.scaled).insert(key.clone());
+                Written::Done
+            }
+            Ok(Err(Error::Api(status))) if status.code == 404 => {
+                lock(&self.scaled).remove(key);
+                Written::Done
+            }
+            Ok(Err(error)) => Written::Again(error.to_string()),
+            Err(_) => Written::Again("no answer in time".to_owned()),
+        }
+    }
+
+    fn is_to_be_scaled(&self, key: &RevisionKey, replicas: u32) -> bool {
+        let view = lock(&self.view);
+        let Some(revision) = view.revision(key) else { return true };
+        let is_external = revision.spec.template.scaling.class == Class::External;
+        let is_so = revision.spec.replicas == replicas && !lock(&self.scaled).contains(key);
+        !is_external && !is_so
+    }
+}
+
+/// What is behind these is replaced whole: a panic elsewhere leaves nothing half done.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,187 @@
+//! Keeps the autoscaler's records as the API server's objects are.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use wisp_api::RevisionKey;
+use wisp_api::sources::{SourceKey, Sources};
+use wisp_autoscaler::{Handle, HandleError, RevisionRecord};
+
+use super::actuator::lock;
+use super::environment::{Environment, REFRESH};
+use super::roster::{News, Roster};
+use super::view::{View, key_of};
+use super::watch::{Change, Seen};
+
+/// How soon a revision is tried again whose environment is not complete.
+const RETRY: Duration = Duration::from_secs(5);
+/// Changes that are taken together.
+const TAKEN_AT_ONCE: usize = 256;
+
+/// Turns what is seen into what the autoscaler is told.
+pub(crate) struct Catalog {
+    pub(crate) handle: Handle,
+    pub(crate) view: Arc<Mutex<View>>,
+    pub(crate) roster: Arc<Mutex<Roster>>,
+    pub(crate) environment: Environment,
+    /// What the autoscaler was told last.
+    pub(crate) told: HashMap<RevisionKey, RevisionRecord>,
+    /// Revisions whose environment is not complete, and why.
+    pub(crate) incomplete: HashMap<RevisionKey, String>,
+}
+
+impl Catalog {
+    /// Follows what is seen until `shutdown`.
+    pub(crate) async fn serve(mut self, mut seen: mpsc::Receiver<Seen>, shutdown: CancellationToken) {
+        let mut retry = tokio::time::interval(RETRY);
+        let mut refresh = tokio::time::interval(REFRESH);
+        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut changes = Vec::with_capacity(TAKEN_AT_ONCE);
+        loop {
+            let dirty: BTreeSet<RevisionKey> = tokio::select! {
+                () = shutdown.cancelled() => return,
+                count = seen.recv_many(&mut changes, TAKEN_AT_ONCE) => {
+                    if count == 0 {
+                        return;
+                    }
+                    let mut dirty = BTreeSet::new();
+                    for change in changes.drain(..) {
+                        match self.see(change).await {
+                            Ok(revisions) => dirty.extend(revisions),
+                            Err(_stopped) => return,
+                        }
+                    }
+                    dirty
+                }
+                _ = retry.tick() => self.incomplete.keys().cloned().collect(),
+                _ = refresh.tick() => self.with_sources(),
+            };
+            if self.follow(dirty).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn see(&self, seen: Seen) -> Result<Vec<RevisionKey>, HandleError> {
+        let change = match seen {
+            Seen::Pod(change) => {
+                self.see_pod(change).await?;
+                return Ok(Vec::new());
+            }
+            other => other,
+        };
+        let mut view = lock(&self.view);
+        Ok(match change {
+            Seen::Function(Change::Apply(function)) => view.apply_function(*function),
+            Seen::Function(Change::Delete(function)) => view.delete_function(&key_of(&*function)),
+            Seen::Function(Change::Listed(listed)) => {
+                let gone = view.functions_besides(&listed.keys);
+                gone.iter().flat_map(|key| view.delete_function(key)).collect()
+            }
+            Seen::Revision(Change::Apply(revision)) => view.apply_revision(*revision),
+            Seen::Revision(Change::Delete(revision)) => {
+                let key = key_of(&*revision);
+                view.delete_revision(&RevisionKey::new(key.namespace, key.name))
+            }
+            Seen::Revision(Change::Listed(listed)) => {
+                let gone = view.revisions_besides(&listed.keys);
+                gone.iter().flat_map(|key| view.delete_revision(key)).collect()
+            }
+            Seen::Pool(Change::Apply(pool)) => view.apply_pool(*pool),
+            Seen::Pool(Change::Delete(pool)) => view.delete_pool(&key_of(&*pool)),
+            Seen::Pool(Change::Listed(listed)) => {
+                let gone = view.pools_besides(&listed.keys);
+                gone.iter().flat_map(|key| view.delete_pool(key)).collect()
+            }
+            Seen::Pod(_) => Vec::new(),
+        })
+    }
+
+    async fn see_pod(&self, change: Change<Pod>) -> Result<(), HandleError> {
+        let news: Vec<News> = {
+            let mut roster = lock(&self.roster);
+            match change {
+                Change::Apply(pod) => roster.apply(&pod).into_iter().collect(),
+                Change::Delete(pod) => pod.uid().and_then(|uid| roster.delete(&uid)).into_iter().collect(),
+                Change::Listed(listed) => roster.keep(&listed.uids),
+            }
+        };
+        for news in news {
+            match news {
+                News::Expected(pod) => {
+                    // Its host shows a token at the gate, which says so again with that one.
+                    let unshown = format!("not yet shown by {}", pod.name);
+                    self.handle.instance_expected(pod.uid, unshown, pod.revision).await?;
+                }
+                News::Exited { uid, cause } => self.handle.instance_exited(uid, cause).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Revisions whose environment comes from Secrets and ConfigMaps; forgets the sources of others.
+    fn with_sources(&mut self) -> BTreeSet<RevisionKey> {
+        let (mut revisions, mut wanted) = (BTreeSet::new(), BTreeSet::new());
+        for (key, revision) in lock(&self.view).all_revisions() {
+            let sources = Sources::of_environment(&key.namespace, &revision.spec.template);
+            if !sources.is_empty() {
+                revisions.insert(key.clone());
+                wanted.extend(sources);
+            }
+        }
+        self.environment.keep(&wanted);
+        revisions
+    }
+
+    async fn follow(&mut self, dirty: BTreeSet<RevisionKey>) -> Result<(), HandleError> {
+        for key in dirty {
+            match self.record(&key).await {
+                Ok(record) => {
+                    self.incomplete.remove(&key);
+                    self.tell(key, record).await?;
+                }
+                Err(reason) => {
+                    if self.incomplete.insert(key.clone(), reason.clone()).as_ref() != Some(&reason) {
+                        tracing::warn!(revision = %key, reason, "a revision cannot start; it is tried again");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn record(&mut self, key: &RevisionKey) -> Result<Option<RevisionRecord>, String> {
+        let wanted: BTreeSet<SourceKey> = match lock(&self.view).revision(key) {
+            Some(revision) => Sources::of_environment(&key.namespace, &revision.spec.template),
+            None => BTreeSet::new(),
+        };
+        let sources = self.environment.get(&wanted).await?;
+        lock(&self.view).record(key, &sources).map_err(|error| error.to_string())
+    }
+
+    async fn tell(&mut self, key: RevisionKey, record: Option<RevisionRecord>) -> Result<(), HandleError> {
+        let Some(record) = record else {
+            if self.told.remove(&key).is_some() {
+                self.handle.delete(&key).await?;
+            }
+            return Ok(());
+        };
+        if self.told.get(&key) == Some(&record) {
+            return Ok(());
+        }
+        match self.handle.apply(record.clone()).await {
+            Ok(()) => {}
+            Err(HandleError::Record(error)) => tracing::warn!(%error, "a revision cannot be followed"),
+            Err(stopped @ HandleError::Stopped) => return Err(stopped),
+        }
+        self.told.insert(key, record);
+        Ok(())
+    }
+}

@@ -1,0 +1,97 @@
+//! The Secrets and ConfigMaps that environments are made from. They are asked for, not watched: a watch of all Secrets
+//! would hold the whole cluster's in memory.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{Api, Client};
+use tokio::time::{Instant, timeout};
+use wisp_api::sources::{Data, SourceKey, SourceKind, Sources, of_config_map, of_secret};
+
+/// Values are asked for again after this long.
+pub(crate) const REFRESH: Duration = Duration::from_secs(60);
+/// Calls at once.
+const CALLS_MAX: usize = 16;
+/// One call of the API server.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What was asked for and is still wanted.
+pub(crate) struct Environment {
+    client: Client,
+    known: HashMap<SourceKey, Known>,
+}
+
+struct Known {
+    /// None: there is no such object.
+    data: Option<Data>,
+    asked: Instant,
+}
+
+impl Environment {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client, known: HashMap::new() }
+    }
+
+    /// The sources that `wanted` names. What is not there is left out.
+    ///
+    /// # Errors
+    /// When one cannot be asked for and was never seen.
+    pub(crate) async fn get(&mut self, wanted: &BTreeSet<SourceKey>) -> Result<Sources, String> {
+        let now = Instant::now();
+        let is_fresh = |key: &&SourceKey| self.known.get(key).is_some_and(|known| known.asked + REFRESH > now);
+        let stale: Vec<SourceKey> = wanted.iter().filter(|key| !is_fresh(key)).cloned().collect();
+        let calls = stale.into_iter().map(|key| {
+            let client = self.client.clone();
+            async move {
+                let data = ask(client, &key).await;
+                (key, data)
+            }
+        });
+        let answers: Vec<_> = stream::iter(calls).buffer_unordered(CALLS_MAX).collect().await;
+        for (key, answer) in answers {
+            match answer {
+                Ok(data) => {
+                    self.known.insert(key, Known { data, asked: now });
+                }
+                // What was known is better than nothing.
+                Err(error) if self.known.contains_key(&key) => {
+                    tracing::warn!(kind = %key.kind, key.namespace, key.name, error, "cannot be asked for; the old one stays");
+                }
+                Err(error) => return Err(format!("{} {}/{}: {error}", key.kind, key.namespace, key.name)),
+            }
+        }
+        let mut sources = Sources::default();
+        for key in wanted {
+            if let Some(data) = self.known.get(key).and_then(|known| known.data.clone()) {
+                sources.insert(key.clone(), data);
+            }
+        }
+        Ok(sources)
+    }
+
+    /// Forgets what nobody wants, so that nothing secret is held for longer than it is used.
+    pub(crate) fn keep(&mut self, wanted: &BTreeSet<SourceKey>) {
+        self.known.retain(|key, _| wanted.contains(key));
+    }
+}
+
+async fn ask(client: Client, key: &SourceKey) -> Result<Option<Data>, String> {
+    let call = async {
+        match key.kind {
+            SourceKind::ConfigMap => {
+                let maps: Api<ConfigMap> = Api::namespaced(client, &key.namespace);
+                Ok(maps.get_opt(&key.name).await?.map(of_config_map))
+            }
+            SourceKind::Secret => {
+                let secrets: Api<Secret> = Api::namespaced(client, &key.namespace);
+                Ok(secrets.get_opt(&key.name).await?.map(of_secret))
+            }
+        }
+    };
+    match timeout(CALL_TIMEOUT, call).await {
+        Ok(answer) => answer.map_err(|error: kube::Error| error.to_string()),
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}
