@@ -1,8 +1,11 @@
 //! The commands of a host, as a library: `wisp` offers the same ones.
 
 mod contained;
+mod descriptor;
 mod drain;
 mod ensure;
+mod environment;
+mod instance;
 mod serve;
 mod warm;
 
@@ -23,6 +26,8 @@ use crate::outbound::Network;
 
 pub use self::contained::ContainedArgs;
 pub use self::ensure::EnsureArgs;
+pub use self::environment::EnvironmentArgs;
+pub use self::instance::InstanceArgs;
 pub use self::serve::ServeArgs;
 pub use self::warm::WarmArgs;
 
@@ -49,6 +54,8 @@ pub enum HostCommand {
     Warm(WarmArgs),
     /// Be the first process of a container: serve or run the artifact at descriptor 3.
     Contained(ContainedArgs),
+    /// Be the first process of a function's pod: as `warm`, with the folder of artifacts at descriptor 3.
+    Instance(InstanceArgs),
     /// Compile a component into a store, unless it is there, and print where it is as JSON.
     Ensure(EnsureArgs),
     /// Compile the component on stdin to stdout; started by the other commands.
@@ -119,6 +126,7 @@ pub fn run(args: HostArgs) -> anyhow::Result<ExitCode> {
         HostCommand::Serve(args) => serve::run(args).map(ExitCode::from),
         HostCommand::Warm(args) => warm::run(args).map(ExitCode::from),
         HostCommand::Contained(args) => Ok(contained::run(args)),
+        HostCommand::Instance(args) => Ok(instance::run(args)),
         HostCommand::Ensure(args) => ensure::run(&args).map(ExitCode::from),
         HostCommand::Compile { world } => {
             compile::run_child(world)?;

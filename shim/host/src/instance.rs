@@ -4,10 +4,11 @@
 //! about itself is always derived from the same few fields, so that a new stream hears the full state.
 
 mod drain;
+mod identity;
 mod report;
+mod waiting;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,17 +18,21 @@ use wisp_api::key::RevisionKey;
 use wisp_api::wire::{self, InstanceState, InstanceUp, instance_down, instance_up};
 use wisp_chassis::control::{Link, LinkEvent};
 
+use crate::artifacts::{APPEARS_WITHIN, ArtifactError, Artifacts};
 use crate::engine::Runtimes;
 use crate::exit::Exit;
 use crate::handler::Host;
-use crate::load::{Loaded, load};
+use crate::load::Loaded;
 use crate::outbound::Network;
 use crate::revision::Revision;
 use crate::seal::SealKey;
 use crate::server::Stop;
 
+pub use self::identity::{Identity, Token};
+
 use self::drain::Drain;
 use self::report::Reporter;
+use self::waiting::{Order, Waiting, Wanted};
 
 /// Artifacts that a warm instance holds at most; each costs mappings and some memory.
 const PREPARED_MAX: usize = 64;
@@ -42,29 +47,11 @@ const FAILED_SPEC: &str = "SpecRefused";
 /// The stream to the autoscaler, from this side.
 pub type InstanceLink = Link<InstanceUp, wire::InstanceDown>;
 
-/// Who this instance is; the autoscaler started it and knows.
-pub struct Identity {
-    /// Pod UID, or the fleet's name for it.
-    pub instance: String,
-    /// Where it is.
-    pub namespace: String,
-    /// Proves it.
-    pub token: Token,
-    /// Where it can be reached.
-    pub address: String,
-}
-
-/// The proof of an identity.
-pub enum Token {
-    /// Given once.
-    Fixed(String),
-    /// In a file that the kubelet renews: read anew for each stream.
-    File(PathBuf),
-}
-
 /// What a warm instance needs to become a revision.
 pub struct Means {
-    /// Opens artifacts.
+    /// Where compiled code is.
+    pub artifacts: Artifacts,
+    /// Opens it.
     pub key: SealKey,
     /// Runs them.
     pub runtimes: Runtimes,
@@ -79,6 +66,7 @@ pub struct Instance {
     host: Arc<Host>,
     stop: Stop,
     prepared: BTreeMap<String, Loaded>,
+    waiting: Waiting,
     revision: Option<String>,
     drain: Option<Drain>,
     connected: bool,
@@ -88,6 +76,8 @@ pub struct Instance {
 #[allow(clippy::large_enum_variant, reason = "there is one, for one turn of the loop")]
 enum Event {
     Link(Option<LinkEvent<wire::InstanceDown>>),
+    /// An artifact that was not there may be by now.
+    Look,
     Report,
     Signal,
     /// The drain has reached its next step.
@@ -98,7 +88,17 @@ impl Instance {
     /// A warm instance around `host`, whose server ends by `stop`.
     #[must_use]
     pub fn new(identity: Identity, means: Means, host: Arc<Host>, stop: Stop) -> Self {
-        Self { identity, means, host, stop, prepared: BTreeMap::new(), revision: None, drain: None, connected: false }
+        Self {
+            identity,
+            means,
+            host,
+            stop,
+            prepared: BTreeMap::new(),
+            waiting: Waiting::none(Instant::now()),
+            revision: None,
+            drain: None,
+            connected: false,
+        }
     }
 
     /// Lives until it has drained, or cannot serve what it was told to.
@@ -108,6 +108,7 @@ impl Instance {
         loop {
             let event = tokio::select! {
                 event = link.events.recv(), if linked => Event::Link(event),
+                () = self.waiting.due() => Event::Look,
                 () = reporter.due() => Event::Report,
                 _ = term.recv() => Event::Signal,
                 () = next_step(self.drain.as_ref(), &self.host) => Event::Drain,
@@ -120,6 +121,7 @@ impl Instance {
                     self.acknowledged(0);
                     None
                 }
+                Event::Look => self.look_again(&link).await,
                 Event::Report => {
                     self.send(&link, instance_up::Message::Report(reporter.report(Instant::now()))).await;
                     None
@@ -143,6 +145,8 @@ impl Instance {
         match event {
             LinkEvent::Connected => {
                 self.connected = true;
+                // Nobody expects an answer from us but to the hello that follows.
+                self.waiting.clear();
                 let hello = self.hello();
                 self.send(link, instance_up::Message::Hello(hello)).await;
                 if self.drain.is_some() {
@@ -164,11 +168,15 @@ impl Instance {
     async fn on_order(&mut self, order: instance_down::Message, link: &InstanceLink) -> Option<Exit> {
         match order {
             instance_down::Message::Prepare(wire::Prepare { artifact }) => {
-                let answer = self.prepare(artifact.unwrap_or_default());
-                self.send(link, instance_up::Message::Prepared(answer)).await;
-                None
+                let wanted = Wanted::Prepare(artifact.unwrap_or_default());
+                self.perform(Order { wanted, asked: Instant::now() }, link).await
+            }
+            instance_down::Message::Specialize(wire::Specialize { spec }) => {
+                let wanted = Wanted::Specialize(Box::new(spec.unwrap_or_default()));
+                self.perform(Order { wanted, asked: Instant::now() }, link).await
             }
             instance_down::Message::Forget(wire::Forget { digest }) => {
+                self.waiting.forget(&digest);
                 self.prepared.remove(&digest);
                 None
             }
@@ -176,52 +184,63 @@ impl Instance {
                 self.acknowledged(deadline_millis);
                 None
             }
-            instance_down::Message::Specialize(wire::Specialize { spec }) => {
-                let began = Instant::now();
-                match self.specialize(spec.unwrap_or_default()) {
-                    Ok(slots) => {
-                        let took = began.elapsed();
-                        tracing::info!(revision = self.revision, ?took, "serving");
-                        let ready = wire::InstanceReady {
-                            revision: self.revision.clone().unwrap_or_default(),
-                            slots,
-                            specialize_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-                        };
-                        self.send(link, instance_up::Message::Ready(ready)).await;
-                        None
-                    }
-                    Err((exit, failed)) => {
-                        tracing::error!(reason = failed.reason, message = failed.message, "cannot become the revision");
-                        self.send(link, instance_up::Message::Failed(failed)).await;
-                        Some(exit)
-                    }
-                }
-            }
         }
     }
 
-    /// Loading blocks this thread for a moment, which is what a warm instance is there for: it has no requests.
-    fn prepare(&mut self, artifact: wire::Artifact) -> wire::Prepared {
+    async fn look_again(&mut self, link: &InstanceLink) -> Option<Exit> {
+        for order in self.waiting.take() {
+            if let Some(exit) = self.perform(order, link).await {
+                return Some(exit);
+            }
+        }
+        None
+    }
+
+    /// Does what is wanted and says so, or lets it wait for its artifact.
+    async fn perform(&mut self, order: Order, link: &InstanceLink) -> Option<Exit> {
+        let Order { wanted, asked } = order;
+        match wanted {
+            Wanted::Prepare(artifact) => match self.prepare(&artifact, asked) {
+                Some(prepared) => self.send(link, instance_up::Message::Prepared(prepared)).await,
+                None => self.waiting.add(Order { wanted: Wanted::Prepare(artifact), asked }, Instant::now()),
+            },
+            Wanted::Specialize(spec) => match self.code_of(&spec, asked) {
+                Ok(None) => self.waiting.add(Order { wanted: Wanted::Specialize(spec), asked }, Instant::now()),
+                Ok(Some(code)) => match self.specialize(*spec, code) {
+                    Ok(slots) => self.say_ready(slots, asked, link).await,
+                    Err(message) => return Some(self.fail(Exit::Spec, failed(FAILED_SPEC, message), link).await),
+                },
+                Err(error) => {
+                    let failed = failed(FAILED_TO_LOAD, error.to_string());
+                    return Some(self.fail(Exit::Artifact, failed, link).await);
+                }
+            },
+        }
+        None
+    }
+
+    /// None: the artifact is not there yet. Loading blocks this thread for a moment, which is what a warm instance is
+    /// there for: it has no requests.
+    fn prepare(&mut self, artifact: &wire::Artifact, asked: Instant) -> Option<wire::Prepared> {
         let error = if self.prepared.contains_key(&artifact.digest) {
             String::new()
-        } else if self.prepared.len() >= PREPARED_MAX {
+        } else if self.prepared.len() + self.waiting.len() >= PREPARED_MAX {
             format!("{PREPARED_MAX} artifacts are prepared already; forget one")
         } else {
-            match load(artifact.path.as_ref(), &self.means.key, &self.means.runtimes) {
-                Ok(loaded) => {
+            match self.load(artifact, asked) {
+                Ok(Some(loaded)) => {
                     self.prepared.insert(artifact.digest.clone(), loaded);
                     String::new()
                 }
+                Ok(None) => return None,
                 Err(error) => error.to_string(),
             }
         };
-        wire::Prepared { digest: artifact.digest, error }
+        Some(wire::Prepared { digest: artifact.digest.clone(), error })
     }
 
-    // Warm => (Ready | failed)
-    fn specialize(&mut self, spec: wire::HostSpec) -> Result<u32, (Exit, wire::InstanceFailed)> {
-        let failed =
-            |exit, reason: &str, message: String| (exit, wire::InstanceFailed { reason: reason.to_owned(), message });
+    /// The code of `spec`, prepared or loaded now; none when its artifact is not there yet.
+    fn code_of(&mut self, spec: &wire::HostSpec, asked: Instant) -> Result<Option<Loaded>, ArtifactError> {
         let artifact = spec.artifact.clone().unwrap_or_default();
         let slots = spec.concurrency.unwrap_or_default().slots;
         if slots > self.means.runtimes.slots() {
@@ -229,21 +248,49 @@ impl Instance {
             self.means.runtimes = Runtimes::new(slots);
             self.prepared.clear();
         }
-        let loaded = match self.prepared.remove(&artifact.digest) {
-            Some(loaded) => loaded,
-            None => load(artifact.path.as_ref(), &self.means.key, &self.means.runtimes)
-                .map_err(|error| failed(Exit::Artifact, FAILED_TO_LOAD, error.to_string()))?,
-        };
+        match self.prepared.remove(&artifact.digest) {
+            Some(loaded) => Ok(Some(loaded)),
+            None => self.load(&artifact, asked),
+        }
+    }
+
+    fn load(&self, artifact: &wire::Artifact, asked: Instant) -> Result<Option<Loaded>, ArtifactError> {
+        let Means { artifacts, key, runtimes, .. } = &self.means;
+        match artifacts.load(&artifact.path, key, runtimes)? {
+            None if asked.elapsed() >= APPEARS_WITHIN => Err(ArtifactError::Missing(artifact.path.clone())),
+            found => Ok(found),
+        }
+    }
+
+    // Warm => (Ready | failed)
+    fn specialize(&mut self, spec: wire::HostSpec, code: Loaded) -> Result<u32, String> {
         let name = RevisionKey::new(&*spec.namespace, &*spec.revision).to_string();
         let metrics = Arc::clone(self.host.metrics());
-        let revision = Revision::new(spec, loaded, metrics, &self.means.network)
-            .map_err(|error| failed(Exit::Spec, FAILED_SPEC, error.to_string()))?;
+        let revision = Revision::new(spec, code, metrics, &self.means.network).map_err(|error| error.to_string())?;
         let slots = revision.limits.slots;
-        self.host.specialize(revision).map_err(|error| failed(Exit::Spec, FAILED_SPEC, error.to_string()))?;
+        self.host.specialize(revision).map_err(|error| error.to_string())?;
         // It will never become another: what was prepared for that is let go.
         self.prepared.clear();
+        self.waiting.clear();
         self.revision = Some(name);
         Ok(slots)
+    }
+
+    async fn say_ready(&self, slots: u32, asked: Instant, link: &InstanceLink) {
+        let took = asked.elapsed();
+        tracing::info!(revision = self.revision, ?took, "serving");
+        let ready = wire::InstanceReady {
+            revision: self.revision.clone().unwrap_or_default(),
+            slots,
+            specialize_micros: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        };
+        self.send(link, instance_up::Message::Ready(ready)).await;
+    }
+
+    async fn fail(&self, exit: Exit, failed: wire::InstanceFailed, link: &InstanceLink) -> Exit {
+        tracing::error!(reason = failed.reason, message = failed.message, "cannot become the revision");
+        self.send(link, instance_up::Message::Failed(failed)).await;
+        exit
     }
 
     fn hello(&self) -> wire::InstanceHello {
@@ -316,21 +363,10 @@ async fn next_step(drain: Option<&Drain>, host: &Host) {
     }
 }
 
-fn draining() -> instance_up::Message {
-    instance_up::Message::Draining(wire::Draining { cause: "SIGTERM".to_owned() })
+fn failed(reason: &str, message: String) -> wire::InstanceFailed {
+    wire::InstanceFailed { reason: reason.to_owned(), message }
 }
 
-impl Token {
-    fn read(&self) -> String {
-        match self {
-            Self::Fixed(token) => token.clone(),
-            Self::File(path) => match std::fs::read_to_string(path) {
-                Ok(token) => token.trim().to_owned(),
-                Err(error) => {
-                    tracing::error!(%error, path = %path.display(), "cannot read the token; the autoscaler will refuse us");
-                    String::new()
-                }
-            },
-        }
-    }
+fn draining() -> instance_up::Message {
+    instance_up::Message::Draining(wire::Draining { cause: "SIGTERM".to_owned() })
 }

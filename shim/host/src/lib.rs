@@ -15,12 +15,13 @@
 //!   one of several in a [`shared`] wasm instance; [`body`] carries the bytes; [`respond`] is the only map from failure to
 //!   status.
 //! - [`command`] runs a component that is no server.
-//! - [`metrics`] counts, [`exposition`] and [`admin`] show it; [`instance`] speaks the control stream; [`cli`] puts it
-//!   together; [`exit`] lists exit codes.
+//! - [`metrics`] counts, [`exposition`] and [`admin`] show it; [`instance`] speaks the control stream and finds its code
+//!   among the [`artifacts`]; [`cli`] puts it together; [`exit`] lists exit codes.
 
 #![deny(unsafe_code)]
 
 pub mod admin;
+pub mod artifacts;
 pub mod body;
 pub mod cli;
 pub mod command;

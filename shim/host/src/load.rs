@@ -94,7 +94,7 @@ pub fn inherited(descriptor: RawFd) -> std::io::Result<File> {
     // SAFETY: the number is only asked for its flags, and not used when there is nothing behind it.
     let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
     rustix::io::fcntl_getfd(borrowed)?;
-    // SAFETY: it is open, and by the contract of `wisp-host contained` it was opened for this call, which is made once
+    // SAFETY: it is open, and by the contract of the commands for containers it was opened for this call, which is made once
     // per number: nobody else in this process owns it.
     Ok(unsafe { File::from_raw_fd(descriptor) })
 }

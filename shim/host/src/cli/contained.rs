@@ -6,11 +6,11 @@
 mod settings;
 
 use std::fs::File;
-use std::os::fd::RawFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::descriptor;
 use super::drain::{Signals, serve_until};
 use crate::command::{self, Ended, Sockets};
 use crate::engine::Runtimes;
@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::handler::Host;
 use crate::inspect::Kind;
 use crate::limits::Limits;
-use crate::load::{Sealed, inherited};
+use crate::load::Sealed;
 use crate::outbound::Network;
 use crate::revision::Revision;
 use crate::seal::SealKey;
@@ -26,10 +26,6 @@ use crate::server::Listener;
 
 pub use self::settings::ContainedArgs;
 
-/// The sealed artifact.
-const ARTIFACT: RawFd = 3;
-/// The key that its seal is checked with.
-const KEY: RawFd = 4;
 /// The host's own variables begin so; no guest sees them.
 const OWN_PREFIX: &str = "WISP_";
 
@@ -62,8 +58,9 @@ pub(super) fn run(args: ContainedArgs) -> ExitCode {
 
 fn contained(args: ContainedArgs) -> Result<ExitCode, Failed> {
     // Before anything else is opened: where one is missing, the runtime's own would get its number.
-    let (artifact, key) = (descriptor(ARTIFACT, "the artifact")?, descriptor(KEY, "the seal key")?);
-    let common = args.common();
+    let taken = |number, what| descriptor::take(number, what).map_err(Failed::Artifact);
+    let (artifact, key) = (taken(descriptor::CODE, "the artifact")?, taken(descriptor::KEY, "the seal key")?);
+    let common = args.environment.common();
     let runtime = common.runtime().map_err(Failed::internal)?;
     let signals = {
         let _entered = runtime.enter();
@@ -88,13 +85,6 @@ async fn end_by(mut signals: Signals) {
     std::process::exit(signals.recv().await as i32)
 }
 
-fn descriptor(number: RawFd, what: &str) -> Result<File, Failed> {
-    inherited(number).map_err(|error| {
-        let why = "`contained` is for a container runtime, which opens it";
-        Failed::Artifact(format!("descriptor {number}, {what}, is not open: {error}; {why}"))
-    })
-}
-
 /// The key is closed when this returns, and the artifact when it is mapped: before any code of the guest runs.
 fn sealed(artifact: File, key: File) -> Result<Sealed, Failed> {
     let key = SealKey::read(key, Path::new("at descriptor 4")).map_err(|error| Failed::Artifact(error.to_string()))?;
@@ -110,7 +100,7 @@ async fn serve(given: Given, sealed: Sealed, signals: Signals) -> Result<Exit, F
     let slots = args.slots.unwrap_or(Limits::default().slots);
     let loaded = sealed.http(&Runtimes::new(slots)).map_err(|error| Failed::Artifact(error.to_string()))?;
     let host = Arc::new(Host::default());
-    let admin = match args.common().open_admin(&host).await {
+    let admin = match args.environment.common().open_admin(&host).await {
         Ok(admin) => admin,
         Err(exit) => return Ok(exit),
     };

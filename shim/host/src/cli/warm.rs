@@ -1,5 +1,6 @@
 //! `warm`: an instance that the autoscaler turns into a revision.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use wisp_chassis::control::{ControlEndpoint, instance_link};
 
 use super::CommonArgs;
+use crate::artifacts::Artifacts;
 use crate::engine::{Runtimes, WARM_POOL_SLOTS};
 use crate::exit::Exit;
 use crate::handler::Host;
@@ -62,35 +64,77 @@ pub(super) fn run(args: WarmArgs) -> anyhow::Result<Exit> {
     if args.exit_with_parent {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
     }
-    let runtime = args.common.runtime()?;
-    runtime.block_on(warm(args))
+    let beginning = Beginning {
+        endpoint: args.control.clone(),
+        token: token(&args)?,
+        key: SealKey::load(&args.seal_key)?,
+        artifacts: Artifacts::Anywhere,
+        instance: args.instance,
+        namespace: args.namespace,
+        listen: args.listen,
+        announced: args.advertise.map_or(Announced::WhereItListens, Announced::As),
+    };
+    begin(beginning, &args.common)
 }
 
-async fn warm(args: WarmArgs) -> anyhow::Result<Exit> {
+/// What an instance has to know before it is one.
+pub(super) struct Beginning {
+    pub(super) endpoint: ControlEndpoint,
+    pub(super) instance: String,
+    pub(super) namespace: String,
+    pub(super) token: Token,
+    pub(super) listen: Address,
+    pub(super) announced: Announced,
+    pub(super) artifacts: Artifacts,
+    pub(super) key: SealKey,
+}
+
+/// Where activators reach it.
+pub(super) enum Announced {
+    /// At the address that it listens on.
+    WhereItListens,
+    /// At this one.
+    As(String),
+    /// At this address of the machine or pod, by the port that it listens on.
+    At(IpAddr),
+}
+
+impl Announced {
+    fn address(self, listens: &Address) -> String {
+        match (self, listens) {
+            (Self::As(address), _) => address,
+            (Self::At(ip), Address::Tcp(listens)) => Address::Tcp(SocketAddr::new(ip, listens.port())).to_string(),
+            (Self::WhereItListens | Self::At(_), listens) => listens.to_string(),
+        }
+    }
+}
+
+/// An instance from its first moment to its last.
+pub(super) fn begin(beginning: Beginning, common: &CommonArgs) -> anyhow::Result<Exit> {
+    let runtime = common.runtime()?;
+    runtime.block_on(live(beginning, common))
+}
+
+async fn live(beginning: Beginning, common: &CommonArgs) -> anyhow::Result<Exit> {
+    let Beginning { endpoint, instance, namespace, token, listen, announced, artifacts, key } = beginning;
     let term = signal(SignalKind::terminate())?;
     let shutdown = CancellationToken::new();
     // Connecting takes longest: it goes on while the engine is made.
-    let link = instance_link(args.control.clone(), shutdown.clone());
-    let token = token(&args)?;
-    let listener = match Listener::bind(&args.listen).await {
+    let link = instance_link(endpoint, shutdown.clone());
+    let listener = match Listener::bind(&listen).await {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!(%error, address = %args.listen, "cannot listen; is another process there?");
+            tracing::error!(%error, address = %listen, "cannot listen; is another process there?");
             return Ok(Exit::Listen);
         }
     };
     let runtimes = Runtimes::new(WARM_POOL_SLOTS);
     // Nearly all components are of this world; the other engine is made when one comes.
     runtimes.get(World::P2).map_err(|error| anyhow::anyhow!("cannot make the engine: {error:#}"))?;
-    let means = Means { key: SealKey::load(&args.seal_key)?, runtimes, network: args.common.network()? };
-    let identity = Identity {
-        instance: args.instance,
-        namespace: args.namespace,
-        token,
-        address: args.advertise.unwrap_or_else(|| listener.address().to_string()),
-    };
+    let means = Means { artifacts, key, runtimes, network: common.network()? };
+    let identity = Identity { instance, namespace, token, address: announced.address(listener.address()) };
     let (host, stop) = (Arc::new(Host::default()), Stop::default());
-    let admin = match args.common.open_admin(&host).await {
+    let admin = match common.open_admin(&host).await {
         Ok(admin) => admin,
         Err(exit) => return Ok(exit),
     };
@@ -118,5 +162,20 @@ fn token(args: &WarmArgs) -> anyhow::Result<Token> {
             Ok(Token::Fixed(token.trim().to_owned()))
         }
         (None, None) => anyhow::bail!("no token; give --token-file or --token-fd"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_announces_where_it_can_be_reached() {
+        let (everywhere, socket) = ("tcp:0.0.0.0:8080".parse().unwrap(), "unix:/run/i.sock".parse().unwrap());
+        let at = |ip: &str| Announced::At(ip.parse().unwrap());
+        assert_eq!(at("10.1.2.3").address(&everywhere), "tcp:10.1.2.3:8080");
+        assert_eq!(at("fd00::1").address(&everywhere), "tcp:[fd00::1]:8080");
+        assert_eq!(Announced::WhereItListens.address(&socket), "unix:/run/i.sock");
+        assert_eq!(Announced::As("tcp:a:1".to_owned()).address(&everywhere), "tcp:a:1");
     }
 }

@@ -9,6 +9,7 @@ mod failing;
 mod folders;
 mod limits;
 mod outbound;
+mod pod;
 mod pooled;
 mod process;
 mod serving;

@@ -110,7 +110,7 @@ struct Control {
     shutdown: CancellationToken,
 }
 
-type InstancePeer = Peer<wire::InstanceUp, wire::InstanceDown>;
+pub(crate) type InstancePeer = Peer<wire::InstanceUp, wire::InstanceDown>;
 
 async fn control() -> Control {
     let (folder, socket, listen) = folder();
@@ -162,7 +162,7 @@ impl Control {
 }
 
 /// The next message that is not one of the regular reports.
-async fn next(peer: &mut InstancePeer) -> instance_up::Message {
+pub(crate) async fn next(peer: &mut InstancePeer) -> instance_up::Message {
     loop {
         match within(peer.up.recv()).await.expect("the stream is open").message.unwrap() {
             instance_up::Message::Report(_) => {}
@@ -171,7 +171,7 @@ async fn next(peer: &mut InstancePeer) -> instance_up::Message {
     }
 }
 
-async fn order(peer: &InstancePeer, message: instance_down::Message) {
+pub(crate) async fn order(peer: &InstancePeer, message: instance_down::Message) {
     peer.down.send(wire::InstanceDown { message: Some(message) }).await.unwrap();
 }
 
@@ -180,7 +180,7 @@ async fn wire_artifact() -> wire::Artifact {
     wire::Artifact { digest: artifact.digest, path: artifact.path.display().to_string() }
 }
 
-fn specialize(revision: &str, artifact: wire::Artifact) -> instance_down::Message {
+pub(crate) fn specialize(revision: &str, artifact: wire::Artifact) -> instance_down::Message {
     let spec = wire::HostSpec {
         namespace: "default".to_owned(),
         function: "guests".to_owned(),

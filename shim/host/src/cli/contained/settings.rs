@@ -2,14 +2,13 @@
 
 #![allow(rustdoc::bare_urls, reason = "what is documented here is shown as help, which is no Markdown")]
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use wisp_api::wire::{HostConcurrency, HostLimits, HostSpec, Preopen};
 
-use crate::cli::CommonArgs;
+use crate::cli::environment::{EnvironmentArgs, list};
 use crate::command::{CommandSpec, Sockets};
 use crate::engine::POOL_SLOTS_MAX;
 use crate::outbound::Network;
@@ -51,42 +50,18 @@ pub struct ContainedArgs {
     /// Origins that the guest may call, such as https://api.example.com, separated by commas.
     #[arg(long, env = "WISP_OUTBOUND", value_name = "PATTERNS", default_value = "", hide_default_value = true)]
     pub outbound: String,
-    /// Addresses that it may not call even so, such as 10.0.0.0/8, separated by commas.
-    #[arg(long, env = "WISP_DENY_OUTBOUND", value_name = "NETWORKS", default_value = "", hide_default_value = true)]
-    pub deny_outbound: String,
-    /// Addresses of the machine itself that it may call, such as 127.0.0.1:8081 of a sidecar, separated by commas.
-    #[arg(
-        long,
-        env = "WISP_ALLOW_PRIVATE_OUTBOUND",
-        value_name = "ADDRESSES",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub allow_private_outbound: String,
     /// Whether a command may use sockets.
     #[arg(long, env = "WISP_SOCKETS", value_enum, default_value_t)]
     pub sockets: Sockets,
-    /// Where a server answers /live, /ready, /metrics and /dump, such as 0.0.0.0:9090; nowhere by default.
-    #[arg(long, env = "WISP_ADMIN", value_name = "ADDRESS")]
-    pub admin_listen: Option<SocketAddr>,
-    /// Threads that run a server's guests; at most two by default.
-    #[arg(long, env = "WISP_WORKERS")]
-    pub workers: Option<usize>,
+    /// What every container takes.
+    #[command(flatten)]
+    pub environment: EnvironmentArgs,
     /// The guest's arguments, its name first.
     #[arg(last = true, value_name = "ARG")]
     pub args: Vec<String>,
 }
 
 impl ContainedArgs {
-    pub(super) fn common(&self) -> CommonArgs {
-        CommonArgs {
-            workers: self.workers,
-            admin_listen: self.admin_listen,
-            deny_outbound: list(&self.deny_outbound),
-            allow_private_outbound: list(&self.allow_private_outbound),
-        }
-    }
-
     fn name(&self) -> String {
         self.args.first().cloned().unwrap_or_else(|| "guest".to_owned())
     }
@@ -131,11 +106,6 @@ impl ContainedArgs {
     }
 }
 
-/// An empty variable is how a manifest says none.
-fn list(text: &str) -> Vec<String> {
-    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
-}
-
 fn preopen(text: &str) -> Result<Preopen, String> {
     let (host, guest, writable) = match *text.split("::").collect::<Vec<_>>() {
         [host, guest] => (host, guest, true),
@@ -165,11 +135,5 @@ mod tests {
         for wrong in ["/a", "/a::", "::/b", "/a::/b::rw", "/a::/b::ro::ro", ""] {
             assert!(preopen(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn an_empty_list_is_none() {
-        assert!(list("").is_empty());
-        assert_eq!(list("http://a, https://b,"), ["http://a", "https://b"]);
     }
 }
