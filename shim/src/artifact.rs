@@ -42,6 +42,7 @@ struct Known {
 /// Compiled code and the key of its seal, open for a container's host.
 #[derive(Debug)]
 pub(crate) struct Artifact {
+    /// One artifact; of an instance, the folder of all.
     pub(crate) code: File,
     pub(crate) key: File,
 }
@@ -59,6 +60,8 @@ pub(crate) enum ArtifactError {
     Digest(String),
     #[error("store {path}: {source}; check space and permissions")]
     Store { path: PathBuf, source: io::Error },
+    #[error("{path}: {source}; functions need the node's agent: is the DaemonSet wisp-node ready on this node?")]
+    Agent { path: PathBuf, source: io::Error },
 }
 
 impl Store {

@@ -17,6 +17,7 @@ use oci_spec::runtime::Spec;
 use crate::artifact::{self, Artifact, ArtifactError, Store};
 use crate::executor::{self, HostProgram, Launcher, Program};
 use crate::image::{ImageError, Images, Layer};
+use crate::instance;
 use crate::order::{Create, Kind, Made};
 use crate::preopens::{Preopen, preopens};
 use crate::state_dir::{Record, StateDir};
@@ -86,6 +87,9 @@ fn mount(order: &Create) -> Result<(), CreateError> {
 
 /// What the container's process will become.
 fn program(order: &Create, spec: &Spec, rootfs: &Path) -> Result<Program, CreateError> {
+    if instance::is_instance(spec) {
+        return host(order, spec, instance::artifacts(&order.store)?, instance::arguments());
+    }
     let entry = workload::entry(spec, rootfs).map_err(io_error("command of the image"))?;
     let artifact = match entry {
         Entry::Native => None,
@@ -94,12 +98,16 @@ fn program(order: &Create, spec: &Spec, rootfs: &Path) -> Result<Program, Create
         Entry::Wasm(file) => Some(of_file(order, file)?),
     };
     let Some(artifact) = artifact else { return Ok(Program::Linux) };
-    if spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false) {
-        return Err(CreateError::Terminal);
-    }
     let folders = workload::folders(rootfs).map_err(io_error("root file system"))?;
     let preopens = preopens(spec, &folders, Path::is_dir);
     let arguments = arguments(spec, &preopens).map_err(io_error("command of the container"))?;
+    host(order, spec, artifact, arguments)
+}
+
+fn host(order: &Create, spec: &Spec, artifact: Artifact, arguments: Vec<CString>) -> Result<Program, CreateError> {
+    if spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false) {
+        return Err(CreateError::Terminal);
+    }
     let host = HostProgram::new(artifact, &order.host, arguments).map_err(CreateError::Executor)?;
     Ok(Program::Host(Arc::new(host)))
 }

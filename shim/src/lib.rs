@@ -6,14 +6,16 @@
 //! so that pods may have init containers and sidecars.
 //!
 //! It does not serve requests, compile or check seals: that is the host's. It knows nothing of functions either: to it a
-//! pod is a pod. Namespaces, cgroups, mounts and seccomp are libcontainer's.
+//! pod is a pod, and the command that asks for an instance is one word. Namespaces, cgroups, mounts and seccomp are
+//! libcontainer's.
 //!
 //! In the order of the data: [`action`] tells containerd's actions from the program's own errands. `start` finds or
 //! starts the pod's [`daemon`], which hands containerd's calls by [`service`] to the [`pod`] with its [`container`]s and
 //! their [`process`]es. To make one, [`launch`] runs this program anew with an [`order`]: [`create`] finds out what the
-//! [`workload`] is, asks containerd for the [`image`] when it must, has the [`artifact`] of a component compiled, decides
-//! its [`preopens`], and lets libcontainer build the rest around the [`executor`], which becomes the program. [`gate`]
-//! tells when it has, [`reaper`] how it ended, [`events`] tells containerd; [`stats`] and [`cgroup`] say what it uses.
+//! [`workload`] is, or that it is the [`instance`] of a function, asks containerd for the [`image`] when it must, has the
+//! [`artifact`] of a component compiled, decides its [`preopens`], and lets libcontainer build the rest around the
+//! [`executor`], which becomes the program. [`gate`] tells when it has, [`reaper`] how it ended, [`events`] tells
+//! containerd; [`stats`] and [`cgroup`] say what it uses.
 //! [`undo`] takes it away, also after a crash, by what is in the [`state_dir`].
 
 #![cfg(target_os = "linux")]
@@ -33,6 +35,7 @@ mod exec;
 mod executor;
 mod gate;
 mod image;
+mod instance;
 mod launch;
 mod options;
 mod order;

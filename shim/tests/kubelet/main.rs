@@ -9,6 +9,7 @@
 
 mod commands;
 mod fixture;
+mod instance;
 mod lifecycle;
 mod neighbours;
 mod recovery;
