@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use wisp_chassis::log::Format;
 
+use crate::agent::{self, AgentArgs};
 use crate::installer::Node;
 use crate::label::{self, State};
 
@@ -18,6 +21,27 @@ pub struct Args {
     /// What to do.
     #[command(subcommand)]
     pub command: Action,
+    /// How log lines are written.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    pub log: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object each.
+    Json,
+}
+
+impl From<LogFormat> for Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
 }
 
 /// What can be done.
@@ -27,8 +51,10 @@ pub enum Action {
     Install(Options),
     /// Undo `install`. Pods that run keep running; new ones with the runtime class cannot start.
     Uninstall(Options),
-    /// `install`, label the node, and stay until SIGTERM: what the DaemonSet runs.
+    /// `install`, and stay until SIGTERM: for clusters that want the shim alone.
     Run(Options),
+    /// Keep the compiled code of all functions on this node until SIGTERM.
+    Agent(AgentArgs),
     /// Run a command with another root folder; started by the others.
     #[command(hide = true)]
     InRoot {
@@ -75,6 +101,7 @@ pub fn run(args: Args) -> Result<()> {
         Action::Install(options) => block_on(install(&options)),
         Action::Uninstall(options) => block_on(uninstall(&options)),
         Action::Run(options) => block_on(stay(&options)),
+        Action::Agent(args) => block_on(keep(args)),
         Action::InRoot { root, command } => in_root(&root, &command),
     }
 }
@@ -96,18 +123,34 @@ async fn uninstall(options: &Options) -> Result<()> {
 }
 
 async fn stay(options: &Options) -> Result<()> {
-    let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let ended = ended()?;
     tokio::select! {
         installed = install(options) => installed?,
-        _ = term.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
+        () = ended.cancelled() => return Ok(()),
     }
     tracing::info!("installed; waiting to be ended");
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    ended.cancelled().await;
     Ok(())
+}
+
+async fn keep(args: AgentArgs) -> Result<()> {
+    agent::run(args, ended()?).await
+}
+
+/// Cancelled by SIGTERM or ctrl-c, which are caught from here on.
+fn ended() -> Result<CancellationToken> {
+    let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let ended = CancellationToken::new();
+    let cancel = ended.clone();
+    // Ends with the process.
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        cancel.cancel();
+    });
+    Ok(ended)
 }
 
 async fn set_label(options: &Options, state: State) -> Result<()> {

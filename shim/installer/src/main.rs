@@ -10,7 +10,7 @@ use wisp_installer::cli::{Args, run};
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    log::init(log::Format::Text);
+    log::init(args.log.into());
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
