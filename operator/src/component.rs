@@ -26,7 +26,9 @@ use self::pull::Registries;
 
 /// A whole Python is 30 MiB; the compiler's own bound is the same.
 const COMPONENT_BYTES_MAX: u64 = 128 << 20;
-/// Components at once in memory, and compilers at once: each uses every core.
+/// Components at once in memory, or on their way there from registries that may be slow.
+const PULLS_MAX: usize = 6;
+/// Compilers at once: each uses every core.
 const COMPILERS_MAX: usize = 2;
 /// Components whose compiled code is remembered by what they were named.
 const REMEMBERED_MAX: usize = 4096;
@@ -88,6 +90,7 @@ struct Inner {
     client: Client,
     registries: Registries,
     compiler: Compiler,
+    pulls: Semaphore,
     turns: Semaphore,
     // By an image's or a file's digest. Who comes while it is compiled waits for the one that compiles.
     remembered: Mutex<HashMap<String, Arc<OnceCell<Compiled>>>>,
@@ -99,8 +102,8 @@ impl Components {
     pub fn new(client: Client, settings: ComponentSettings) -> io::Result<Self> {
         let registries = Registries::new(settings.registry_ca, settings.insecure_registries);
         let compiler = Compiler::open(settings.store, settings.host, &settings.seal_key)?;
-        let turns = Semaphore::new(COMPILERS_MAX);
-        Ok(Self(Arc::new(Inner { client, registries, compiler, turns, remembered: Mutex::default() })))
+        let (pulls, turns) = (Semaphore::new(PULLS_MAX), Semaphore::new(COMPILERS_MAX));
+        Ok(Self(Arc::new(Inner { client, registries, compiler, pulls, turns, remembered: Mutex::default() })))
     }
 
     /// The compiled code of a function's component, with the credentials of its namespace.
@@ -143,8 +146,10 @@ impl Components {
     ) -> Result<Compiled, Refusal> {
         let cell = self.cell(digest);
         let compile = async {
+            let _place = self.0.pulls.acquire().await.expect("the semaphore is never closed");
+            let bytes = bytes.await?;
             let _turn = self.0.turns.acquire().await.expect("the semaphore is never closed");
-            self.0.compiler.compile(bytes.await?).await
+            self.0.compiler.compile(bytes).await
         };
         cell.get_or_try_init(|| compile).await.cloned()
     }

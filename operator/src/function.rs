@@ -147,12 +147,24 @@ impl<'a> Work<'a> {
                 );
                 Ok(Step::Bad(Reason::HostConflict, message))
             }
+            Err(ApplyError::Api(kube::Error::Api(status)))
+                if status.code == 404 && self.function.spec.ingress.gateway.is_some() =>
+            {
+                let message = "spec.ingress.gateway needs the Gateway API, and this cluster has no HTTPRoute; install it, or use className";
+                Ok(Step::Bad(Reason::InvalidSpec, message.to_owned()))
+            }
             Err(error) => Err(error.into()),
         }
     }
 
     async fn apply_children(&self, parent: Parent<'_>) -> Result<(), ApplyError> {
         let (client, namespace) = (&self.context.client, &self.key.namespace);
+        let policies: Api<NetworkPolicy> = Api::namespaced(client.clone(), namespace);
+        let policy = children::network_policy(namespace, &self.context.system);
+        policies.patch(children::POLICY, &PatchParams::apply(MANAGER), &Patch::Apply(&policy)).await?;
+        if self.function.spec.scaling.start == Start::Warm {
+            self.ensure_pool().await?;
+        }
         apply(&Api::namespaced(client.clone(), namespace), MANAGER, &parent.service()).await?;
         let activators = self.context.activators.state();
         let addresses = children::addresses(activators.iter().map(|pod| &**pod));
@@ -164,12 +176,6 @@ impl<'a> Work<'a> {
         }
         if let Some(route) = parent.http_route() {
             self.apply_route(route).await?;
-        }
-        let policies: Api<NetworkPolicy> = Api::namespaced(client.clone(), namespace);
-        let policy = children::network_policy(namespace, &self.context.system);
-        policies.patch(children::POLICY, &PatchParams::apply(MANAGER), &Patch::Apply(&policy)).await?;
-        if self.function.spec.scaling.start == Start::Warm {
-            self.ensure_pool().await?;
         }
         Ok(())
     }
@@ -191,6 +197,11 @@ impl<'a> Work<'a> {
         let kind = kube::core::GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute");
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.context.client.clone(), &self.key.namespace, &ApiResource::from_gvk(&kind));
+        if let Some(found) = api.get_opt(&self.key.name).await?
+            && !found.owner_references().iter().any(|owner| owner.uid == self.owner.uid)
+        {
+            return Err(ApplyError::Foreign { kind: kind.kind, name: self.key.name.clone() });
+        }
         api.patch(&self.key.name, &PatchParams::apply(MANAGER), &Patch::Apply(&route)).await?;
         Ok(())
     }
@@ -255,9 +266,11 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// A large component takes a while; whoever waits sees for what.
+    /// A large component takes a while; whoever waits sees for what. Once for each spec: a second try has a reason to
+    /// show, and what is written here wakes this very function.
     async fn announce_compiling(&self, revisions: &[WasmRevision]) -> Result<(), Error> {
-        if !revisions.is_empty() {
+        let said = self.function.status.as_ref().and_then(|status| status.observed_generation);
+        if !revisions.is_empty() || said == self.function.metadata.generation {
             return Ok(());
         }
         let waiting = Step::Waiting("the component is pulled and compiled".to_owned());

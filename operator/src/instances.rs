@@ -56,6 +56,14 @@ fn failure(pod: &Pod) -> Option<String> {
     early.then(|| format!("exit code {}: {words}", ended.exit_code))
 }
 
+/// Whether a pod runs long enough for it to have begun well.
+#[must_use]
+pub fn has_lasted(pod: &Pod, now: Timestamp) -> bool {
+    let runs = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
+    let age = pod.creation_timestamp().map(|time| Duration::try_from(now.duration_since(time.0)).unwrap_or_default());
+    runs && age.is_some_and(|age| age >= EARLY)
+}
+
 /// Why pods that should run do not, where Kubernetes says it and waiting alone will not help.
 #[must_use]
 pub fn stuck(pods: &[&Pod]) -> Option<String> {

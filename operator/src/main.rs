@@ -48,8 +48,7 @@ async fn main() -> Result<()> {
     let admin = tokio::spawn(serve_admin(listener, registry, Arc::clone(&is_ready), shutdown.clone()));
 
     let client = wisp_kubernetes::client().await?;
-    let run = operate(&args, client, (metrics, is_ready), &shutdown);
-    let ended = shutdown.clone().run_until_cancelled_owned(run).await.unwrap_or(Ok(()));
+    let ended = operate(&args, client, (metrics, is_ready), &shutdown).await;
     shutdown.cancel();
     stop.abort();
     admin.await.context("the admin port failed")?;
@@ -79,7 +78,9 @@ async fn operate(
     let of = LeaseOf { namespace: &args.namespace, name: MANAGER, identity: &args.name };
     let lease = Lease::new(client.clone(), of, lease_settings());
     tracing::info!("waiting to lead");
-    lease.acquire().await;
+    if shutdown.run_until_cancelled(lease.acquire()).await.is_none() {
+        return Ok(());
+    }
     tracing::info!("leading");
     let activators = Activators::watch(&client, &args.namespace);
     let context = Arc::new(Context {

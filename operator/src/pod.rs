@@ -94,6 +94,7 @@ impl Installation {
                 "enableServiceLinks": false,
                 "terminationGracePeriodSeconds": role.grace().as_secs(),
                 "serviceAccountName": settings.service_account_name,
+                "imagePullSecrets": settings.image_pull_secrets,
                 "nodeSelector": settings.node_selector,
                 "tolerations": settings.tolerations,
                 "affinity": settings.affinity,

@@ -1,8 +1,10 @@
 //! One pool: as many warm pods that nobody has claimed as its size says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::try_join_all;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::controller::Action;
@@ -26,33 +28,39 @@ pub async fn reconcile(pool: Arc<WarmPool>, context: Arc<Context>) -> Result<Act
         return Ok(Action::await_change());
     }
     let (name, namespace) = (pool.name_any(), pool.namespace().unwrap_or_default());
-    if is_ours(&pool) && !is_wanted(&context, &namespace).await? {
-        let pools: Api<WarmPool> = Api::namespaced(context.client.clone(), &namespace);
-        gone_is_good(pools.delete(&name, &DeleteParams::default()).await.map(drop))?;
-        return Ok(Action::await_change());
-    }
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
     let label = format!("{}=true", names::LABEL_INSTANCE);
     let listed = pods.list(&ListParams::default().labels(&label)).await?.items;
     let owned = |pod: &&Pod| pod.owner_references().iter().any(|owner| owner.uid == pool.uid().unwrap_or_default());
     let (waiting, claimed): (Vec<&Pod>, Vec<&Pod>) =
         listed.iter().filter(owned).partition(|pod| pod.labels().get(names::LABEL_POOL) == Some(&name));
+    for pod in claimed {
+        adopt(&context, &pods, pod).await?;
+    }
+    // After its claimed pods have another owner: what it owns goes with it.
+    if is_ours(&pool) && !is_wanted(&context, &namespace).await? {
+        let pools: Api<WarmPool> = Api::namespaced(context.client.clone(), &namespace);
+        gone_is_good(pools.delete(&name, &DeleteParams::default()).await.map(drop))?;
+        return Ok(Action::await_change());
+    }
     let sorted = instances::sort(waiting);
     delete_over(&context, &pods, &sorted).await?;
     let who = format!("pool {namespace}/{name}");
-    let wanted = pool.spec.size.min(pool.spec.max.max(pool.spec.size)) as usize;
-    let mut again = None;
-    if sorted.live.len() < wanted && !sorted.failed.is_empty() {
-        tracing::warn!(pool = who, words = sorted.failed[0], "warm instances fail; waiting before the next");
-        again = Some(context.patience.wait(&who));
-    } else if sorted.live.len() < wanted {
-        fill(&pool, &context, wanted - sorted.live.len()).await?;
-    } else {
+    let wanted = pool.spec.size as usize;
+    if let Some(words) = sorted.failed.first() {
+        tracing::warn!(pool = who, words, "warm instances fail");
+        context.patience.wait(&who);
+    } else if sorted.live.iter().any(|pod| instances::has_lasted(pod, Timestamp::now())) {
         context.patience.reset(&who);
-        shrink(&pods, &sorted.live[wanted..]).await?;
     }
-    for pod in claimed {
-        adopt(&context, &pods, pod).await?;
+    let mut again = None;
+    if sorted.live.len() < wanted {
+        match context.patience.left(&who) {
+            Some(left) => again = Some(left),
+            None => again = fill(&pool, &context, wanted - sorted.live.len()).await?,
+        }
+    } else {
+        shrink(&pods, &sorted.live[wanted..]).await?;
     }
     say(&pool, &context, running(&sorted.live)).await?;
     Ok(again.map_or_else(Action::await_change, Action::requeue))
@@ -72,16 +80,25 @@ async fn is_wanted(context: &Context, namespace: &str) -> Result<bool, Error> {
         .any(|function| function.spec.scaling.start == Start::Warm && function.metadata.deletion_timestamp.is_none()))
 }
 
-async fn fill(pool: &WarmPool, context: &Context, count: usize) -> Result<(), Error> {
+/// Makes what is missing. Where a quota leaves no room: how long to wait.
+async fn fill(pool: &WarmPool, context: &Context, count: usize) -> Result<Option<Duration>, Error> {
     let (name, namespace) = (pool.name_any(), pool.namespace().unwrap_or_default());
     let owner = pool.controller_owner_ref(&()).unwrap_or_default();
     let role = Role::Warm { pool: &name };
     let pod = context.installation.pod(&PodOf { namespace: &namespace, role, settings: &pool.spec.pod, owner });
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
     let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-    let created = try_join_all((0..count).map(|_| pods.create(&parameters, &pod))).await?;
-    created.iter().for_each(|_| context.metrics.pod_created());
-    Ok(())
+    match try_join_all((0..count).map(|_| pods.create(&parameters, &pod))).await {
+        Ok(created) => {
+            created.iter().for_each(|_| context.metrics.pod_created());
+            Ok(None)
+        }
+        Err(kube::Error::Api(refused)) if refused.code == 403 => {
+            tracing::warn!(pool = name, namespace, reason = refused.message, "warm instances are refused");
+            Ok(Some(context.patience.wait(&format!("pool {namespace}/{name}"))))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Deletes what is too much, but none that was claimed since it was looked at.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::try_join_all;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::controller::Action;
@@ -41,22 +42,25 @@ pub async fn reconcile(revision: Arc<WasmRevision>, context: Arc<Context>) -> Re
     delete_over(&context, &pods, &sorted).await?;
     let missing = (revision.spec.replicas as usize).saturating_sub(sorted.live.len());
     let mut outcome = Outcome { live: sorted.live.len(), ready: Step::Good, again: None };
-    if missing > 0 {
-        if let Some(words) = sorted.failed.first() {
-            let again = context.patience.wait(&who);
-            let message = format!("instances end at once, {words}; see their logs");
-            outcome = Outcome { ready: Step::Bad(Reason::InstancesFailing, message), again: Some(again), ..outcome };
-            tracing::warn!(revision = who, words, "instances fail; waiting before the next");
-        } else {
-            create(&revision, &context, missing.min(CREATED_AT_ONCE), &mut outcome).await?;
-        }
-    } else if let Some(words) = instances::stuck(&sorted.live) {
-        outcome.ready = Step::Bad(Reason::InstancesFailing, words);
-    } else {
+    if let Some(words) = sorted.failed.first() {
+        context.patience.wait(&who);
+        tracing::warn!(revision = who, words, "instances fail");
+        outcome.ready = failing(words);
+    } else if sorted.live.iter().any(|pod| instances::has_lasted(pod, Timestamp::now())) {
         context.patience.reset(&who);
+    }
+    match context.patience.left(&who) {
+        // What was just deleted for its failure is not made again before its time.
+        Some(left) if missing > 0 => outcome.again = Some(left),
+        _ if missing > 0 => create(&revision, &context, missing.min(CREATED_AT_ONCE), &mut outcome).await?,
+        _ => outcome.ready = instances::stuck(&sorted.live).map_or(outcome.ready, |words| failing(&words)),
     }
     say(&revision, &context, &outcome).await?;
     Ok(outcome.again.map_or_else(Action::await_change, Action::requeue))
+}
+
+fn failing(words: &str) -> Step {
+    Step::Bad(Reason::InstancesFailing, format!("instances do not run: {words}; see their logs and events"))
 }
 
 /// What came of it.
