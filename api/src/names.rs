@@ -24,6 +24,9 @@ pub const LABEL_INSTANCE: &str = "wisp.dev/instance";
 /// The annotation of an instance that must go, with the cause: the operator deletes it.
 pub const ANNOTATION_STOP: &str = "wisp.dev/stop";
 
+/// The annotation of an instance that drains: it ends by itself, and no longer counts as one of its revision's.
+pub const ANNOTATION_LEAVING: &str = "wisp.dev/leaving";
+
 /// Who may read the tokens that instances and activators show to the autoscaler.
 pub const CONTROL_AUDIENCE: &str = "wisp.dev/control";
 

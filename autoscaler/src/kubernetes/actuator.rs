@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use wisp_api::names::{ANNOTATION_STOP, LABEL_FUNCTION, LABEL_POOL, LABEL_REVISION};
+use wisp_api::names::{ANNOTATION_LEAVING, ANNOTATION_STOP, LABEL_FUNCTION, LABEL_POOL, LABEL_REVISION};
 use wisp_api::scaling::Class;
 use wisp_api::{RevisionKey, WasmRevision};
 use wisp_autoscaler::{Actuation, Handle};
@@ -91,7 +91,17 @@ impl Actuator {
 
     /// Sees to a request. Returns at once.
     pub(crate) fn push(self: &Arc<Self>, actuation: Actuation) {
-        let Some((target, work)) = work_of(actuation) else { return };
+        if let Some((target, work)) = work_of(actuation) {
+            self.add(target, work);
+        }
+    }
+
+    /// Sees to it that the pod of an instance that drains is marked. Returns at once.
+    pub(crate) fn leaves(self: &Arc<Self>, instance: String) {
+        self.add(Target::Instance(instance), Work { leaves: true, ..Work::default() });
+    }
+
+    fn add(self: &Arc<Self>, target: Target, work: Work) {
         match lock(&self.waiting).entry(target.clone()) {
             std::collections::hash_map::Entry::Occupied(mut waiting) => return waiting.get_mut().add(work),
             std::collections::hash_map::Entry::Vacant(place) => place.insert(work),
@@ -133,7 +143,7 @@ impl Actuator {
 
     async fn write(&self, target: &Target, work: Work) -> (Work, Option<String>) {
         match target {
-            Target::Instance(instance) => match self.stop(instance).await {
+            Target::Instance(instance) => match self.mark(instance, &work).await {
                 Written::Done => (Work::default(), None),
                 Written::Again(problem) => (work, Some(problem)),
             },
@@ -149,7 +159,7 @@ impl Actuator {
                 problem = Some(why);
             }
         }
-        let left = Work { claims: failed, replicas: work.replicas, stop: false };
+        let left = Work { claims: failed, replicas: work.replicas, ..Work::default() };
         match (problem, work.replicas) {
             (None, Some(replicas)) => match self.scale(revision, replicas).await {
                 Written::Done => (Work::default(), None),
@@ -169,8 +179,12 @@ impl Actuator {
         self.patch_pod(instance, |pod| json!({ "metadata": { "uid": pod.uid, "labels": labels } })).await
     }
 
-    async fn stop(&self, instance: &str) -> Written {
-        let annotations = json!({ ANNOTATION_STOP: "the autoscaler gave it up" });
+    async fn mark(&self, instance: &str, work: &Work) -> Written {
+        let stop = work.stop.then_some("the autoscaler gave it up");
+        let leaves = work.leaves.then_some("it drains");
+        let marks = [(ANNOTATION_STOP, stop), (ANNOTATION_LEAVING, leaves)];
+        let annotations: serde_json::Map<_, _> =
+            marks.into_iter().filter_map(|(name, cause)| Some((name.to_owned(), json!(cause?)))).collect();
         self.patch_pod(instance, |pod| json!({ "metadata": { "uid": pod.uid, "annotations": annotations } })).await
     }
 

@@ -3,7 +3,7 @@
 //!
 //! In the order of the data: `watch` sees changes, `view` and `roster` are what they add up to, `catalog` tells the
 //! autoscaler, with `environment` for what is secret. `gate` lets streams in, by the rules in `check`. `actuator`
-//! writes, in the order that `work` keeps. `slice` says where the leader is.
+//! writes, in the order that `work` keeps; `leaving` has the pods marked that drain. `slice` says where the leader is.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -36,6 +36,7 @@ mod catalog;
 mod check;
 mod environment;
 mod gate;
+mod leaving;
 mod roster;
 mod slice;
 mod view;
@@ -50,6 +51,9 @@ const STREAMS_WAITING: usize = 1024;
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// A revision that is younger than this when a leader begins may not have had its initial instances.
 const NEW_FOR: Duration = Duration::from_secs(60);
+
+/// The kubelet takes a minute to bring a renewed certificate, which is renewed long before its end.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(60);
 
 /// Who this process is among its like.
 pub(crate) struct Place {
@@ -131,11 +135,13 @@ async fn lead(args: &Args, place: Place, parts: Parts, leads: admin::Leads) -> a
         system_namespace: place.namespace.clone(),
     };
     let environment = Environment::new(client.clone());
-    let catalog = Catalog { handle, view, roster, environment, told: HashMap::new(), incomplete: HashMap::new() };
+    let catalog =
+        Catalog { handle: handle.clone(), view, roster, environment, told: HashMap::new(), incomplete: HashMap::new() };
 
     let (streams, incoming) = mpsc::channel(STREAMS_WAITING);
     let mut tasks = JoinSet::new();
     tasks.spawn(autoscaler.run(shutdown.clone()));
+    tasks.spawn(leaving::follow(handle.subscribe(), Arc::clone(&actuator), shutdown.clone()));
     tasks.spawn(actuator.serve(requests));
     tasks.spawn(catalog.serve(watch::watch_all(&client), shutdown.clone()));
     tasks.spawn(gate.serve(incoming, shutdown.clone()));
@@ -144,6 +150,7 @@ async fn lead(args: &Args, place: Place, parts: Parts, leads: admin::Leads) -> a
     tokio::select! {
         served = server => served.context("the control port failed")?,
         stopped = args::until_stopped() => stopped?,
+        () = renewed(args) => tracing::info!("the certificate was renewed; ending, to begin with the new one"),
         ended = tasks.join_next() => match ended {
             Some(Err(panicked)) => return Err(panicked).context("a part of the autoscaler panicked"),
             _ => anyhow::bail!("a part of the autoscaler ended early"),
@@ -154,6 +161,18 @@ async fn lead(args: &Args, place: Place, parts: Parts, leads: admin::Leads) -> a
         ended.context("a part of the autoscaler panicked")?;
     }
     Ok(())
+}
+
+/// Waits until the certificate on disk is another. The server reads it once: a standby takes over with the new one.
+async fn renewed(args: &Args) {
+    let before = args.read_tls().map(|tls| tls.certificate_pem).ok();
+    let mut looks = tokio::time::interval(CERTIFICATE_LOOK);
+    loop {
+        looks.tick().await;
+        if args.read_tls().is_ok_and(|now| Some(now.certificate_pem) != before) {
+            return;
+        }
+    }
 }
 
 fn view_settings() -> anyhow::Result<view::Settings> {

@@ -191,3 +191,126 @@ fn named(function: &WasmFunction) -> BTreeSet<String> {
 pub(crate) fn key_of<K: kube::Resource>(object: &K) -> FunctionKey {
     FunctionKey::new(object.namespace().unwrap_or_default(), object.name_any())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn view() -> View {
+        let new_since = "2026-01-01T12:00:00Z".parse().unwrap();
+        View::new(Settings { architecture: "amd64", new_since })
+    }
+
+    fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: Value, status: Value) -> K {
+        let metadata = json!({"name": name, "namespace": "shop", "creationTimestamp": "2026-01-01T12:00:01Z"});
+        let object = json!({"apiVersion": "wisp.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec, "status": status});
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn template(more: Value) -> Value {
+        let mut template = json!({"component": {"image": "a/b:1"}});
+        template.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        template
+    }
+
+    fn function(traffic: &[&str]) -> WasmFunction {
+        let traffic: Vec<Value> = traffic.iter().map(|name| json!({"revision": name, "percent": 100})).collect();
+        object("WasmFunction", "cart", template(json!({})), json!({"traffic": traffic}))
+    }
+
+    fn revision(more: Value, replicas: u32, architecture: &str, file: &str) -> WasmRevision {
+        let spec = json!({"function": "cart", "digest": "sha256:1", "replicas": replicas, "template": template(more)});
+        let artifacts = json!([{"architecture": architecture, "file": file, "bytes": 7}]);
+        object("WasmRevision", "cart-00001", spec, json!({"artifacts": artifacts}))
+    }
+
+    fn key() -> RevisionKey {
+        RevisionKey::new("shop", "cart-00001")
+    }
+
+    fn record(view: &View) -> Option<RevisionRecord> {
+        view.record(&key(), &Sources::default()).unwrap()
+    }
+
+    #[test]
+    fn a_compiled_revision_with_traffic_is_active_and_told_all_that_its_host_needs() {
+        let mut view = view();
+        let volumes = json!({"volumes": [{"name": "data", "configMap": {"name": "c"}}, {"name": "tmp", "emptyDir": {}}],
+            "mounts": [{"name": "data", "mountPath": "/data"}, {"name": "tmp", "mountPath": "/tmp", "readOnly": false}],
+            "scaling": {"initial": 2}});
+        assert_eq!(view.apply_revision(revision(volumes, 0, "amd64", "f1")), [key()]);
+        assert_eq!(record(&view).unwrap().traffic, Traffic::Inactive);
+        assert_eq!(view.apply_function(function(&["cart-00001"])), [key()]);
+        // Its status is written often.
+        assert_eq!(view.apply_function(function(&["cart-00001"])), []);
+        let record = record(&view).unwrap();
+        assert_eq!((record.traffic, record.start, record.artifact_bytes), (Traffic::Active, Start::Fresh, 7));
+        assert_eq!((record.spec.revision.as_str(), record.policy.initial), ("cart-00001", 2));
+        assert_eq!(record.spec.artifact.unwrap(), Artifact { digest: "sha256:1".to_owned(), path: "f1".to_owned() });
+        let folders: Vec<_> = record.spec.preopens.iter().map(|it| (it.host_path.as_str(), it.writable)).collect();
+        assert_eq!(folders, [("/mnt/data", false), ("/mnt/tmp", true)]);
+        assert_eq!(view.delete_function(&FunctionKey::new("shop", "cart")), [key()]);
+    }
+
+    #[test]
+    fn what_cannot_serve_here_has_no_record() {
+        let external = json!({"scaling": {"class": "external"}});
+        for (why, revision) in [
+            ("another architecture", revision(json!({}), 0, "arm64", "f1")),
+            ("no file", revision(json!({}), 0, "amd64", "")),
+            ("a path", revision(json!({}), 0, "amd64", "../f1")),
+            ("none wanted from outside", revision(external, 0, "amd64", "f1")),
+        ] {
+            let mut view = view();
+            view.apply_revision(revision);
+            assert_eq!(record(&view), None, "{why}");
+        }
+        let mut view = view();
+        let mut deleted = revision(json!({}), 0, "amd64", "f1");
+        deleted.metadata.deletion_timestamp = deleted.metadata.creation_timestamp.clone();
+        view.apply_revision(deleted);
+        assert_eq!(record(&view), None);
+    }
+
+    #[test]
+    fn somebody_else_scales_an_external_one() {
+        let mut view = view();
+        let scaling = json!({"scaling": {"class": "external", "initial": 1, "activation": 5}});
+        view.apply_revision(revision(scaling, 3, "amd64", "f1"));
+        let policy = record(&view).unwrap().policy;
+        assert_eq!((policy.min, policy.max, policy.initial, policy.activation), (3, 3, 0, 3));
+        assert!(policy.validate().is_ok());
+    }
+
+    #[test]
+    fn one_that_fits_the_namespaces_pool_starts_warm() {
+        let mut view = view();
+        view.apply_revision(revision(json!({}), 0, "amd64", "f1"));
+        assert_eq!(record(&view).unwrap().start, Start::Fresh);
+        assert_eq!(view.apply_pool(object("WarmPool", "default", json!({}), json!({"ready": 0}))), [key()]);
+        assert_eq!(view.apply_pool(object("WarmPool", "default", json!({}), json!({"ready": 1}))), []);
+        assert_eq!(record(&view).unwrap().start, Start::Warm);
+        view.apply_revision(revision(json!({"scaling": {"start": "fresh"}}), 0, "amd64", "f1"));
+        assert_eq!(record(&view).unwrap().start, Start::Fresh);
+    }
+
+    #[test]
+    fn an_old_revision_had_its_initial_instances() {
+        let mut view = view();
+        let mut old = revision(json!({"scaling": {"initial": 2}}), 0, "amd64", "f1");
+        old.metadata.creation_timestamp = serde_json::from_value(json!("2026-01-01T11:00:00Z")).unwrap();
+        view.apply_revision(old);
+        assert_eq!(record(&view).unwrap().policy.initial, 0);
+    }
+
+    #[test]
+    fn what_its_environment_names_must_be_there() {
+        let mut view = view();
+        let env = json!({"env": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]});
+        view.apply_revision(revision(env, 0, "amd64", "f1"));
+        let error = view.record(&key(), &Sources::default()).unwrap_err();
+        assert!(error.to_string().contains("Secret \"s\" in namespace \"shop\""), "{error}");
+    }
+}

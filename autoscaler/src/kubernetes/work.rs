@@ -23,6 +23,8 @@ pub(crate) struct Work {
     pub(crate) replicas: Option<u32>,
     /// The pod is to be marked as one that must go.
     pub(crate) stop: bool,
+    /// The pod is to be marked as one that drains.
+    pub(crate) leaves: bool,
 }
 
 impl Work {
@@ -35,6 +37,7 @@ impl Work {
         self.claims.extend(left.claims);
         self.replicas = self.replicas.or(left.replicas);
         self.stop |= left.stop;
+        self.leaves |= left.leaves;
     }
 
     /// Adds what is asked for now.
@@ -42,6 +45,7 @@ impl Work {
         self.claims.extend(newer.claims);
         self.replicas = newer.replicas.or(self.replicas);
         self.stop |= newer.stop;
+        self.leaves |= newer.leaves;
     }
 }
 

@@ -9,9 +9,9 @@ use crate::tree;
 /// Know no runtime, no server and no client.
 const PURE: [&str; 2] = ["wisp-api", "wisp-scaling"];
 /// Each is a process of its own on a cluster: they meet in `wisp` only, and speak by `wisp-api`'s messages.
-const COMPONENTS: [&str; 4] = ["wisp-activator", "wisp-autoscaler", "wisp-host", "wisp-shim"];
-/// What components share.
-const SHARED: [&str; 3] = ["wisp-api", "wisp-scaling", "wisp-chassis"];
+const COMPONENTS: [&str; 5] = ["wisp-activator", "wisp-autoscaler", "wisp-host", "wisp-operator", "wisp-shim"];
+/// What components share. The last is for those that talk to the API server: never the host, nor the shim.
+const SHARED: [&str; 4] = ["wisp-api", "wisp-scaling", "wisp-chassis", "wisp-kubernetes"];
 
 /// One line of a `[dependencies]` table.
 struct Dependency {
@@ -63,7 +63,7 @@ fn api_and_scaling_know_no_runtime_and_no_client() {
 
 #[test]
 fn components_do_not_depend_on_one_another() {
-    forbid("components share api, scaling and chassis; only wisp sees all", |dependency| {
+    forbid("components share api, scaling, chassis and kubernetes; only wisp sees all", |dependency| {
         COMPONENTS.contains(&dependency.package.as_str())
             && dependency.name.starts_with("wisp")
             && !SHARED.contains(&dependency.name.as_str())
@@ -79,7 +79,8 @@ fn shared_crates_do_not_know_the_components() {
 
 #[test]
 fn the_host_knows_neither_containerd_nor_kubernetes() {
-    const OUTSIDE: [&str; 6] = ["kube", "k8s-openapi", "containerd", "oci-spec", "libcontainer", "runwasi"];
+    const OUTSIDE: [&str; 7] =
+        ["kube", "k8s-openapi", "wisp-kubernetes", "containerd", "oci-spec", "libcontainer", "runwasi"];
     forbid("the host is an HTTP server with wasmtime behind", |dependency| {
         dependency.package == "wisp-host" && OUTSIDE.iter().any(|name| dependency.name.starts_with(name))
     });

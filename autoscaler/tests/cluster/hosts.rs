@@ -1,0 +1,187 @@
+//! Hosts and activators come to the gate, are let in, and what follows is written.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use wisp_api::wire::{
+    DemandDown, DemandHello, DemandUp, InstanceDown, InstanceHello, InstanceReady, InstanceState, InstanceUp, PROTOCOL,
+    Wake, demand_up, instance_down, instance_up,
+};
+use wisp_chassis::control::{ControlEndpoint, Link, LinkEvent, demand_link, instance_link};
+use wisp_cluster::until;
+
+use crate::rig::{PATIENCE, Rig, SHOP, SYSTEM, rig};
+
+const AUDIENCE: &str = "wisp.dev/control";
+const HOSTS: (&str, &str) = (SHOP, "hosts");
+const ACTIVATOR: (&str, &str) = (SYSTEM, "wisp-activator");
+
+/// A host whose stream lives as long as this.
+struct Host {
+    link: Link<InstanceUp, InstanceDown>,
+    _shutdown: tokio_util::sync::DropGuard,
+}
+
+/// An activator likewise.
+struct Activator {
+    link: Link<DemandUp, DemandDown>,
+    _shutdown: tokio_util::sync::DropGuard,
+}
+
+fn hello(pod: &Pod, token: &str) -> InstanceHello {
+    InstanceHello {
+        protocol: PROTOCOL,
+        instance: pod.metadata.uid.clone().unwrap(),
+        token: token.to_owned(),
+        state: InstanceState::Warm.into(),
+        address: "tcp:127.0.0.1:1".to_owned(),
+        slots: 100,
+        namespace: SHOP.to_owned(),
+        ..InstanceHello::default()
+    }
+}
+
+impl Host {
+    async fn connect(endpoint: ControlEndpoint, hello: InstanceHello) -> Self {
+        let shutdown = CancellationToken::new();
+        let mut link = instance_link(endpoint, shutdown.clone());
+        while link.events.recv().await.unwrap() != LinkEvent::Connected {}
+        link.up.send(InstanceUp { message: Some(instance_up::Message::Hello(hello)) }).await.unwrap();
+        Self { link, _shutdown: shutdown.drop_guard() }
+    }
+
+    /// Whether the stream stays for a while, rather than being closed by the gate.
+    async fn is_let_in(&mut self) -> bool {
+        // A review takes milliseconds; a refused stream is closed right after it.
+        let closed = async {
+            while let Some(event) = self.link.events.recv().await {
+                if matches!(event, LinkEvent::Disconnected { .. }) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(3), closed).await.is_err()
+    }
+
+    async fn specialized(&mut self) -> wisp_api::wire::HostSpec {
+        loop {
+            match self.link.events.recv().await.unwrap() {
+                LinkEvent::Message(InstanceDown { message: Some(instance_down::Message::Specialize(order)) }) => {
+                    return order.spec.unwrap();
+                }
+                LinkEvent::Disconnected { reason } => panic!("the stream ended: {reason}"),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Activator {
+    async fn connect(rig: &Rig, endpoint: ControlEndpoint) -> Self {
+        let (shutdown, token) = (CancellationToken::new(), rig.token(ACTIVATOR, AUDIENCE, None).await);
+        let mut link = demand_link(endpoint, shutdown.clone());
+        while link.events.recv().await.unwrap() != LinkEvent::Connected {}
+        let hello = DemandHello { protocol: PROTOCOL, activator: "a".to_owned(), token };
+        link.up.send(DemandUp { message: Some(demand_up::Message::Hello(hello)) }).await.unwrap();
+        Self { link, _shutdown: shutdown.drop_guard() }
+    }
+
+    async fn wake(&self, revision: &str) {
+        let wake = Wake { revision: format!("{SHOP}/{revision}"), waiting: 1 };
+        self.link.up.send(DemandUp { message: Some(demand_up::Message::Wake(wake)) }).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_pods_own_token_lets_a_host_in() {
+    let Some(rig) = rig().await else { return };
+    let _autoscaler = rig.autoscaler("autoscaler-a");
+    let endpoint = rig.endpoint(rig.leader_besides(None).await);
+    let (own, other) =
+        (rig.pod("own", ("wisp.dev/pool", "default")).await, rig.pod("other", ("wisp.dev/pool", "default")).await);
+    let stranger = rig.pod("stranger", ("app", "stranger")).await;
+    let good = rig.token(HOSTS, AUDIENCE, Some(&own)).await;
+    let mut forged = good.clone();
+    let at = forged.rfind('.').unwrap() + 1;
+    let letter = if forged[at..].starts_with('A') { "B" } else { "A" };
+    forged.replace_range(at..=at, letter);
+    let refused = [
+        ("no token", hello(&own, "")),
+        ("a forged one", hello(&own, &forged)),
+        ("one for another audience", hello(&own, &rig.token(HOSTS, "wisp.dev/artifacts", Some(&own)).await)),
+        ("another pod's", hello(&own, &rig.token(HOSTS, AUDIENCE, Some(&other)).await)),
+        ("one of no pod", hello(&own, &rig.token(HOSTS, AUDIENCE, None).await)),
+        ("a pod that is neither", hello(&stranger, &rig.token(HOSTS, AUDIENCE, Some(&stranger)).await)),
+        ("another namespace", InstanceHello { namespace: SYSTEM.to_owned(), ..hello(&own, &good) }),
+    ];
+    for (why, hello) in refused {
+        let mut host = Host::connect(endpoint.clone(), hello).await;
+        assert!(!host.is_let_in().await, "{why} was let in");
+    }
+    let mut host = Host::connect(endpoint, hello(&own, &good)).await;
+    assert!(host.is_let_in().await, "the pod's own token was refused");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wake_claims_a_warm_pod_and_a_finished_pod_is_forgotten() {
+    let Some(rig) = rig().await else { return };
+    rig.function("cart", json!({"start": "warm"})).await;
+    let _autoscaler = rig.autoscaler("autoscaler-a");
+    let endpoint = rig.endpoint(rig.leader_besides(None).await);
+    let pod = rig.pod("warm-1", ("wisp.dev/pool", "default")).await;
+    let token = rig.token(HOSTS, AUDIENCE, Some(&pod)).await;
+    let mut host = Host::connect(endpoint.clone(), hello(&pod, &token)).await;
+    let activator = Activator::connect(&rig, endpoint).await;
+    // Until the catalog and the host are known there is nothing to claim: activators repeat their wakes.
+    let spec = loop {
+        activator.wake("cart-00001").await;
+        if let Ok(spec) = tokio::time::timeout(Duration::from_secs(1), host.specialized()).await {
+            break spec;
+        }
+    };
+    assert_eq!((spec.function.as_str(), spec.revision.as_str()), ("cart", "cart-00001"));
+    let artifact = spec.artifact.unwrap();
+    assert_eq!((artifact.digest.as_str(), artifact.path.as_str()), ("sha256:cart", "f1"));
+
+    let claimed = until("the pod is labelled", PATIENCE, async || {
+        let labels = rig.pods().get("warm-1").await?.labels().clone();
+        Ok(labels.contains_key("wisp.dev/revision").then_some(labels))
+    });
+    let labels = claimed.await.unwrap();
+    assert_eq!((labels["wisp.dev/function"].as_str(), labels["wisp.dev/revision"].as_str()), ("cart", "cart-00001"));
+    assert!(!labels.contains_key("wisp.dev/pool"));
+    rig.until_replicas("cart-00001", 1).await;
+
+    let ready = InstanceReady { revision: "cart-00001".to_owned(), slots: 100, specialize_micros: 300 };
+    host.link.up.send(InstanceUp { message: Some(instance_up::Message::Ready(ready)) }).await.unwrap();
+    // The pod ends: the autoscaler closes the stream of an instance that is gone.
+    let status = json!({"status": {"phase": "Succeeded"}});
+    rig.pods().patch_status("warm-1", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    let forgotten = async {
+        while let Some(event) = host.link.events.recv().await {
+            if matches!(event, LinkEvent::Disconnected { .. }) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, forgotten).await.expect("the finished pod is forgotten");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fresh_function_is_scaled_and_an_external_one_is_left_alone() {
+    let Some(rig) = rig().await else { return };
+    rig.function("fresh", json!({"start": "fresh", "min": 1})).await;
+    rig.function("keda", json!({"class": "external", "min": 1})).await;
+    let _autoscaler = rig.autoscaler("autoscaler-a");
+    rig.until_replicas("fresh-00001", 1).await;
+    let pod = rig.pod("fresh-1", ("wisp.dev/revision", "fresh-00001")).await;
+    let endpoint = rig.endpoint(rig.leader_besides(None).await);
+    let hello = hello(&pod, &rig.token(HOSTS, AUDIENCE, Some(&pod)).await);
+    let mut host = Host::connect(endpoint, hello).await;
+    assert_eq!(host.specialized().await.revision, "fresh-00001");
+    assert_eq!(rig.revisions().get("keda-00001").await.unwrap().spec.replicas, 0);
+}

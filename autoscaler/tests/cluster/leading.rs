@@ -1,0 +1,52 @@
+//! One leads, and another takes over.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::rig::rig;
+
+/// What is promised is three seconds from the leader's end until hosts find the new one.
+const TAKEOVER: Duration = Duration::from_secs(3);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_takes_over_when_the_leader_is_killed() {
+    let Some(rig) = rig().await else { return };
+    let mut first = rig.autoscaler("autoscaler-a");
+    let leader = rig.leader_besides(None).await;
+    let _second = rig.autoscaler("autoscaler-b");
+    rig.until_logged("autoscaler-b", "standing by").await;
+    first.child.kill().await.unwrap();
+    let killed = Instant::now();
+    let next = rig.leader_besides(Some(leader)).await;
+    let took = killed.elapsed();
+    eprintln!("a standby took over after {took:?}");
+    assert_ne!(next, leader);
+    assert!(took <= TAKEOVER, "it took {took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_told_to_end_gives_the_lease_up() {
+    let Some(rig) = rig().await else { return };
+    let mut first = rig.autoscaler("autoscaler-a");
+    let leader = rig.leader_besides(None).await;
+    let pid = first.child.id().unwrap().to_string();
+    assert!(tokio::process::Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    assert!(first.child.wait().await.unwrap().success());
+    let holder = ["--namespace=wisp-system", "get", "lease/wisp-autoscaler", "-o", "jsonpath={.spec.holderIdentity}"];
+    assert_eq!(rig.cluster.kubectl(holder).await.unwrap(), "");
+    let _second = rig.autoscaler("autoscaler-b");
+    rig.leader_besides(Some(leader)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_lease_is_taken_ends_at_once() {
+    let Some(rig) = rig().await else { return };
+    let mut first = rig.autoscaler("autoscaler-a");
+    rig.leader_besides(None).await;
+    let patch = r#"{"spec": {"holderIdentity": "somebody-else"}}"#;
+    let patch = ["--namespace=wisp-system", "patch", "lease/wisp-autoscaler", "--type=merge", "-p", patch];
+    rig.cluster.kubectl(patch).await.unwrap();
+    let ended = tokio::time::timeout(TAKEOVER, first.child.wait()).await.expect("it ends in time").unwrap();
+    assert_eq!(ended.code(), Some(1));
+}
