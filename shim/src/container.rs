@@ -27,9 +27,13 @@ pub(crate) struct Container {
     /// Its first process.
     pub(crate) init: Arc<Process>,
     /// Taken by the start.
-    gate: Mutex<Option<Gate>>,
-    execs: Mutex<HashMap<String, Arc<Process>>>,
+    pub(crate) gate: Mutex<Option<Gate>>,
+    pub(crate) execs: Execs,
 }
+
+/// Processes that execs added, by the names they gave.
+#[derive(Default)]
+pub(crate) struct Execs(Mutex<HashMap<String, Arc<Process>>>);
 
 /// What becomes of a container's other processes when its first one ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,33 +54,7 @@ impl Leftovers {
     }
 }
 
-/// What a container is made of.
-pub(crate) struct Parts {
-    pub(crate) id: String,
-    pub(crate) bundle: PathBuf,
-    pub(crate) kind: Kind,
-    pub(crate) record: Record,
-    pub(crate) place: Place,
-    pub(crate) leftovers: Leftovers,
-    pub(crate) init: Arc<Process>,
-    pub(crate) gate: Gate,
-}
-
 impl Container {
-    pub(crate) fn new(parts: Parts) -> Self {
-        Self {
-            id: parts.id,
-            bundle: parts.bundle,
-            kind: parts.kind,
-            record: parts.record,
-            place: parts.place,
-            leftovers: parts.leftovers,
-            init: parts.init,
-            gate: Mutex::new(Some(parts.gate)),
-            execs: Mutex::default(),
-        }
-    }
-
     /// The cgroup by its name, to change it.
     pub(crate) fn cgroup(&self) -> Result<Named, CgroupError> {
         Named::of(&self.id, &self.record)
@@ -121,7 +99,7 @@ impl Container {
     }
 
     fn execs(&self) -> MutexGuard<'_, HashMap<String, Arc<Process>>> {
-        self.execs.lock().expect("no panic while held")
+        self.execs.0.lock().expect("no panic while held")
     }
 }
 

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use tokio::sync::oneshot;
 
 use crate::cgroup::Place;
-use crate::container::{Container, Leftovers, Parts};
+use crate::container::{Container, Execs, Leftovers};
 use crate::events::Events;
 use crate::gate::Gate;
 use crate::launch::launch;
@@ -97,7 +97,7 @@ impl Pod {
         let init = Process::new(&order.id, "", order.stdio.clone(), kept);
         init.is(pid)?;
         let missing = || TaskError::Internal(format!("{} was made and not remembered", order.id));
-        let container = Container::new(Parts {
+        let container = Container {
             id: order.id.clone(),
             bundle: order.bundle.clone(),
             kind,
@@ -105,8 +105,9 @@ impl Pod {
             place: Place::of_process(pid)?,
             leftovers: Leftovers::of(&spec),
             init: Arc::new(init),
-            gate,
-        });
+            gate: Mutex::new(Some(gate)),
+            execs: Execs::default(),
+        };
         Ok((container, self.reaper.end_of(pid)))
     }
 

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use wisp_cluster::{Cluster, Component, Containerd, Image, Settings, ask, can_run, until};
+use wisp_cluster::{Cluster, Component, Containerd, Image, Settings, ask, can_run, static_programs, until};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// A folder of the node's own: its `/opt` is this machine's.
@@ -25,10 +25,7 @@ async fn a_node_with_containerd_1_7_gets_the_shim_and_is_rid_of_it_again() {
 }
 
 async fn comes_and_goes(containerd: Containerd) {
-    let Some(programs) = programs() else {
-        eprintln!("left out: the node's static programs are not built: `make static`");
-        return;
-    };
+    let Some(programs) = programs() else { return };
     if can_run().is_err() {
         return;
     }
@@ -63,8 +60,7 @@ async fn comes_and_goes(containerd: Containerd) {
 
 /// The static programs, if they were built.
 fn programs() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?.join("static");
-    folder.join("wisp-installer").exists().then_some(folder)
+    static_programs(env!("CARGO_TARGET_TMPDIR"), &["wisp-installer", "containerd-shim-wisp-v1", "wisp-host"])
 }
 
 fn file(name: &str) -> PathBuf {

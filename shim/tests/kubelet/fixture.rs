@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::Value;
 use tokio::sync::OnceCell;
-use wisp_cluster::{Cluster, Lent, Settings, Shared, ask, until};
+use wisp_cluster::{Cluster, Lent, Settings, Shared, ask, static_programs, until};
 
 static CLUSTER: Shared = Shared::new(|| Settings { shim: programs(), ..Settings::default() });
 static IMAGES: OnceCell<()> = OnceCell::const_new();
@@ -19,8 +19,7 @@ const GUESTS: [&str; 3] = ["guests", "command", "command-preview1"];
 
 /// The static programs, if they were built.
 pub(crate) fn programs() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?.join("static");
-    folder.join("containerd-shim-wisp-v1").exists().then_some(folder)
+    static_programs(env!("CARGO_TARGET_TMPDIR"), &["containerd-shim-wisp-v1", "wisp-host"])
 }
 
 /// A committed component.
@@ -30,10 +29,7 @@ pub(crate) fn prebuilt(name: &str) -> PathBuf {
 
 /// The cluster, with the guests in its registry; none where it cannot run.
 pub(crate) async fn cluster() -> Option<Lent> {
-    if programs().is_none() {
-        eprintln!("left out: the shim's static programs are not built: `make static`");
-        return None;
-    }
+    programs()?;
     let cluster = CLUSTER.get().await?;
     let push = async || {
         for guest in GUESTS {

@@ -5,7 +5,8 @@
 //!
 //! In the order of the data:
 //! - [`Settings`] is what a test chooses; `machine` says whether this machine can run a cluster at all
-//! - `place` gives it a number, and so its names and addresses; `programs` finds what `tests/cluster/build` has built
+//! - `place` gives it a number, and so its names and addresses; `programs` finds what `tests/cluster/build` has built, and
+//!   [`static_programs`] what `make static` has
 //! - `certificates` and `configuration` write what the components read
 //! - `node` starts `node/keeper`, which makes the node and takes it down; `component` names what runs in it
 //! - [`Cluster`] is all of it in a test's hand, [`Shared`] one for many tests
@@ -37,6 +38,7 @@ pub use cluster::Cluster;
 pub use component::Component;
 pub use deadline::until;
 pub use image::Image;
+pub use programs::static_programs;
 pub use registry::{Access, Registry};
 pub use settings::{Containerd, Lifetime, Settings};
 pub use shared::{Lent, Shared, can_run};

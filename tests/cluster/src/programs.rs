@@ -48,6 +48,19 @@ impl Programs {
     }
 }
 
+/// The folder of what `make static` builds, for a test that needs all of `programs`. None, and a line that says so, where
+/// one is missing. `target_tmp` is the test's `env!("CARGO_TARGET_TMPDIR")`.
+#[must_use]
+pub fn static_programs(target_tmp: &str, programs: &[&str]) -> Option<PathBuf> {
+    let folder = Path::new(target_tmp).parent()?.join("static");
+    let missing = programs.iter().find(|program| !folder.join(program).exists());
+    if let Some(missing) = missing {
+        eprintln!("left out: {missing} is not built to run on a node: `make static`");
+        return None;
+    }
+    Some(folder)
+}
+
 /// Scripts that run outside and inside of the node.
 pub(crate) fn node_scripts() -> PathBuf {
     crate_folder().join("node")

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
-use wisp_cluster::{Cluster, Image, Lent, Settings, Shared, until};
+use wisp_cluster::{Cluster, Image, Lent, Settings, Shared, static_programs, until};
 
 use crate::client::Client;
 
@@ -43,16 +43,12 @@ pub(crate) fn repository() -> PathBuf {
 
 /// The static programs, if they were built.
 fn programs() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?.join("static");
-    PROGRAMS.iter().all(|program| folder.join(program).exists()).then_some(folder)
+    static_programs(env!("CARGO_TARGET_TMPDIR"), &PROGRAMS)
 }
 
 /// The cluster with Wisp on it; none where it cannot run.
 pub(crate) async fn platform() -> Option<Platform> {
-    if programs().is_none() {
-        eprintln!("left out: the static programs are not built: `make static`");
-        return None;
-    }
+    programs()?;
     let cluster = CLUSTER.get().await?;
     INSTALLED
         .get_or_init(async || {
