@@ -63,8 +63,13 @@ fn info() -> Result<Vec<u8>, String> {
 /// After the daemon is gone, however it went: takes away what it has left of the container.
 fn delete(flags: &Flags) -> Result<Vec<u8>, String> {
     let state = StateDir::of(&flags.namespace).map_err(|error| error.to_string())?;
-    undo::undo(&state, &flags.id).map_err(|error| format!("{} is not all gone: {error}", flags.id))?;
-    start::remove_dead_socket();
+    let failed = |error| format!("{} is not all gone: {error}", flags.id);
+    let daemon_is_dead = start::remove_dead_socket();
+    undo::undo(&state, &flags.id).map_err(failed)?;
+    if daemon_is_dead {
+        // By task API 3 only the pod is told of, and nobody is left who would take its containers away.
+        undo::undo_pod(&state, &flags.id).map_err(failed)?;
+    }
     let response = DeleteResponse {
         exit_status: STATUS_UNSEEN,
         exited_at: MessageField::some(timestamp(SystemTime::now())),

@@ -23,3 +23,8 @@ pub(crate) mod images {
 pub(crate) mod content {
     tonic::include_proto!("containerd.services.content.v1");
 }
+
+/// Which containerd it is.
+pub(crate) mod version {
+    tonic::include_proto!("containerd.services.version.v1");
+}

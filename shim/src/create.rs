@@ -20,6 +20,7 @@ use crate::image::{ImageError, Images, Layer};
 use crate::instance;
 use crate::order::{Create, Kind, Made};
 use crate::preopens::{Preopen, preopens};
+use crate::start::SANDBOX_ID;
 use crate::state_dir::{Record, StateDir};
 use crate::stdio::StdioError;
 use crate::workload::{self, Entry};
@@ -60,6 +61,7 @@ pub(crate) fn create(order: &Create) -> Result<Made, CreateError> {
         bundle: order.bundle.clone(),
         cgroup: get_cgroup_path(&linux, &order.id),
         cgroup_driver: order.cgroup_driver,
+        pod: spec.annotations().as_ref().and_then(|annotations| annotations.get(SANDBOX_ID).cloned()),
     };
     state.write(&order.id, &record).map_err(io_error("state"))?;
     mount(order)?;

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use containerd_shim::protos::shim_async::create_task;
@@ -21,7 +22,7 @@ use crate::service::Service;
 use crate::start::{READY, TTRPC_ADDRESS};
 use crate::state_dir::StateDir;
 
-/// The messages of both versions are the same; containerd 1.7 asks for the first, 2.x for the one that was announced.
+/// The messages of both versions are the same; containerd asks for the one that was announced.
 const TASK_SERVICES: [&str; 2] = ["containerd.task.v2.Task", "containerd.task.v3.Task"];
 /// An answer is written in less than a millisecond.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
@@ -61,7 +62,13 @@ async fn serve(flags: &Flags) -> Result<(), String> {
     let reaper = Arc::new(Reaper::new());
     let pod = Pod::new(&flags.namespace, state, Arc::clone(&reaper), Events::new(publisher, &flags.namespace));
     let stop = Arc::new(Notify::new());
-    let service = Service { pod: Arc::new(pod), containerd: flags.address.clone(), stop: Arc::clone(&stop) };
+    let service = Service {
+        pod: Arc::new(pod),
+        containerd: flags.address.clone(),
+        stop: Arc::clone(&stop),
+        id: flags.id.clone(),
+        last: AtomicBool::new(false),
+    };
 
     let path = Path::new(flags.socket.trim_start_matches("unix://"));
     let mut server = listen(path, service).map_err(|error| failed(&flags.socket, &error))?;

@@ -76,6 +76,24 @@ struct Platform {
     architecture: String,
 }
 
+/// A connection to containerd's socket.
+///
+/// # Errors
+/// When nobody answers there.
+pub(crate) async fn channel(address: &str) -> Result<Channel, tonic::transport::Error> {
+    let path = PathBuf::from(address.trim_start_matches("unix://"));
+    let connector = tower::service_fn(move |_: Uri| {
+        let path = path.clone();
+        async move { Ok::<_, io::Error>(TokioIo::new(UnixStream::connect(path).await?)) }
+    });
+    // The URI is only there because the library wants one.
+    Endpoint::from_static("http://containerd").connect_with_connector(connector).await
+}
+
+fn unreachable(address: &str, message: String) -> ImageError {
+    ImageError::Unreachable { address: address.into(), message: message.trim().to_owned() }
+}
+
 /// containerd, in one of its namespaces.
 pub(crate) struct Images {
     channel: Channel,
@@ -88,17 +106,9 @@ impl Images {
     /// # Errors
     /// When nobody answers there.
     pub(crate) async fn connect(address: &str, namespace: &str) -> Result<Self, ImageError> {
-        let path = PathBuf::from(address.trim_start_matches("unix://"));
-        let unreachable =
-            |message: String| ImageError::Unreachable { address: address.into(), message: message.trim().to_owned() };
-        let namespace = namespace.parse().map_err(|_| unreachable(format!("{namespace:?} is no namespace")))?;
-        let connector = tower::service_fn(move |_: Uri| {
-            let path = path.clone();
-            async move { Ok::<_, io::Error>(TokioIo::new(UnixStream::connect(path).await?)) }
-        });
-        // The URI is only there because the library wants one.
-        let channel = Endpoint::from_static("http://containerd").connect_with_connector(connector).await;
-        let channel = channel.map_err(|error| unreachable(chain(&error)))?;
+        let refused = || unreachable(address, format!("{namespace:?} is no namespace"));
+        let namespace = namespace.parse().map_err(|_| refused())?;
+        let channel = channel(address).await.map_err(|error| unreachable(address, chain(&error)))?;
         Ok(Self { channel, namespace })
     }
 

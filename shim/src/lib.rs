@@ -10,7 +10,7 @@
 //! libcontainer's.
 //!
 //! In the order of the data: [`action`] tells containerd's actions from the program's own errands. `start` finds or
-//! starts the pod's [`daemon`], which hands containerd's calls by [`service`] to the [`pod`] with its [`container`]s and
+//! starts the pod's [`daemon`] and announces its [`task_api`]; it hands containerd's calls by [`service`] to the [`pod`] with its [`container`]s and
 //! their [`process`]es. To make one, [`launch`] runs this program anew with an [`order`]: [`create`] finds out what the
 //! [`workload`] is, or that it is the [`instance`] of a function, asks containerd for the [`image`] when it must, has the
 //! [`artifact`] of a component compiled, decides its [`preopens`], and lets libcontainer build the rest around the
@@ -49,6 +49,7 @@ mod start;
 mod state_dir;
 mod stats;
 mod stdio;
+mod task_api;
 mod undo;
 mod workload;
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use containerd_shim::protos::api::{
@@ -31,6 +32,10 @@ pub(crate) struct Service {
     /// containerd's socket.
     pub(crate) containerd: String,
     pub(crate) stop: Arc<Notify>,
+    /// Of the container that it was started for; in a pod, the pod's own.
+    pub(crate) id: String,
+    /// Nothing will come after those that are there.
+    pub(crate) last: AtomicBool,
 }
 
 #[async_trait]
@@ -51,6 +56,9 @@ impl Task for Service {
     async fn delete(&self, _: &TtrpcContext, request: DeleteRequest) -> Result<DeleteResponse> {
         let (pid, exit) = self.pod.delete(&request.id, &request.exec_id).await?;
         log::info!("deleted {} {}, which ended with {}", request.id, request.exec_id, exit.status);
+        if self.last.load(Ordering::Relaxed) {
+            self.stop_if_empty();
+        }
         Ok(DeleteResponse {
             pid: pid.cast_unsigned(),
             exit_status: exit.status,
@@ -187,17 +195,25 @@ impl Task for Service {
         })
     }
 
-    async fn shutdown(&self, _: &TtrpcContext, _: ShutdownRequest) -> Result<Empty> {
-        // containerd asks after each container; the last one is meant.
-        if self.pod.is_empty() {
-            log::info!("shutdown");
-            self.stop.notify_one();
+    async fn shutdown(&self, _: &TtrpcContext, request: ShutdownRequest) -> Result<Empty> {
+        // By task API 2 it is asked after each container, and the last one is meant. By 3 it is asked once, after the
+        // pod's own, even if another one is still on its way out.
+        if request.id == self.id {
+            self.last.store(true, Ordering::Relaxed);
         }
+        self.stop_if_empty();
         Ok(Empty::default())
     }
 }
 
 impl Service {
+    fn stop_if_empty(&self) {
+        if self.pod.is_empty() {
+            log::info!("shutdown");
+            self.stop.notify_one();
+        }
+    }
+
     fn order(&self, request: CreateTaskRequest) -> std::result::Result<order::Create, TaskError> {
         if request.terminal {
             return Err(no_terminal());

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Read};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use containerd_shim::bootstrap::BootstrapParams;
 use containerd_shim::protos::protobuf::Message;
@@ -13,18 +13,17 @@ use containerd_shim::{Flags, StartOpts};
 use serde::Deserialize;
 
 use crate::state_dir::gone;
+use crate::task_api;
+use crate::workload::{CONTAINER_TYPE, SANDBOX};
 
 /// Names the pod that a container is of.
-const SANDBOX_ID: &str = "io.kubernetes.cri.sandbox-id";
+pub(crate) const SANDBOX_ID: &str = "io.kubernetes.cri.sandbox-id";
 /// In the bundle: where the daemon listens. containerd reads it when it comes back.
 const ADDRESS_FILE: &str = "address";
 /// What the daemon's errand of telling containerd needs; older containerds set it, newer ones send it.
 pub(crate) const TTRPC_ADDRESS: &str = "TTRPC_ADDRESS";
 /// What the daemon says when it listens.
 pub(crate) const READY: &str = "ready\n";
-/// The task service that is announced. containerd 1.7 knows no later one, and 2.x speaks both; to the later one it
-/// would send the end of a container's daemon only once for the whole pod.
-const TASK_API: u32 = 2;
 /// As containerd bounds it.
 const PARAMS_BYTES_MAX: u64 = 10 << 20;
 
@@ -42,26 +41,36 @@ struct Annotated {
 /// When it does not start, with its own words.
 pub(crate) fn start(flags: &Flags) -> Result<Vec<u8>, String> {
     let options = options(flags)?;
-    let group = group(flags)?;
-    let address = options.socket_address(&group);
+    let of = annotated()?.annotations;
+    let group = of.get(SANDBOX_ID).unwrap_or(&flags.id);
+    let address = options.socket_address(group);
     let path = PathBuf::from(address.trim_start_matches("unix://"));
+    let failed = |error: io::Error| format!("the shim's daemon does not start: {error}");
+    let mut daemon = None;
     if UnixStream::connect(&path).is_err() {
         gone(std::fs::remove_file(&path)).map_err(|error| format!("{}: {error}", path.display()))?;
-        spawn(&options, &address).map_err(|error| format!("the shim's daemon does not start: {error}"))?;
+        daemon = Some(spawn(&options, &address).map_err(failed)?);
     }
+    // Asked while the daemon starts.
+    let is_pod = of.get(CONTAINER_TYPE).is_some_and(|kind| kind == SANDBOX);
+    let version = if is_pod { task_api::of_pod(&options.address) } else { task_api::BY_CONTAINER };
+    daemon.map_or(Ok(()), ready).map_err(failed)?;
     std::fs::write(ADDRESS_FILE, &address).map_err(|error| format!("{ADDRESS_FILE} in the bundle: {error}"))?;
-    let answer = serde_json::json!({"version": TASK_API, "address": address, "protocol": "ttrpc"});
+    let answer = serde_json::json!({"version": version, "address": address, "protocol": "ttrpc"});
     Ok(answer.to_string().into_bytes())
 }
 
 /// Removes the socket of the daemon that served the bundle in the working folder, if nobody answers there any more.
-pub(crate) fn remove_dead_socket() {
-    let Ok(address) = std::fs::read_to_string(ADDRESS_FILE) else { return };
+/// Returns whether that is so.
+pub(crate) fn remove_dead_socket() -> bool {
+    let Ok(address) = std::fs::read_to_string(ADDRESS_FILE) else { return false };
     let path = Path::new(address.trim_start_matches("unix://"));
-    if UnixStream::connect(path).is_err() {
+    let dead = UnixStream::connect(path).is_err();
+    if dead {
         // Left there, it would be replaced by the next daemon of this name.
         let _ = std::fs::remove_file(path);
     }
+    dead
 }
 
 fn options(flags: &Flags) -> Result<StartOpts, String> {
@@ -94,15 +103,14 @@ fn sent(flags: &Flags) -> io::Result<Option<BootstrapParams>> {
     Ok(params.filter(|params| params.instance_id == flags.id && params.namespace == flags.namespace))
 }
 
-/// All containers of a pod have one daemon.
-fn group(flags: &Flags) -> Result<String, String> {
+/// All containers of a pod have one daemon, and their annotations name the pod.
+fn annotated() -> Result<Annotated, String> {
     let failed = |error: String| format!("config.json of the bundle: {error}");
     let text = std::fs::read("config.json").map_err(|error| failed(error.to_string()))?;
-    let mut spec: Annotated = serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
-    Ok(spec.annotations.remove(SANDBOX_ID).unwrap_or_else(|| flags.id.clone()))
+    serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))
 }
 
-fn spawn(options: &StartOpts, address: &str) -> io::Result<()> {
+fn spawn(options: &StartOpts, address: &str) -> io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(["-namespace", &options.namespace, "-id", &options.id, "-address", &options.address, "-socket", address])
@@ -113,7 +121,11 @@ fn spawn(options: &StartOpts, address: &str) -> io::Result<()> {
         .stderr(Stdio::null())
         // What is sent to containerd's whole group is not meant for pods.
         .process_group(0);
-    let mut child = command.spawn()?;
+    command.spawn()
+}
+
+/// Waits until the daemon listens.
+fn ready(mut child: Child) -> io::Result<()> {
     let mut words = String::new();
     if let Some(mut stdout) = child.stdout.take() {
         stdout.read_to_string(&mut words)?;

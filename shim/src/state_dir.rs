@@ -26,6 +26,9 @@ pub(crate) struct Record {
     pub(crate) cgroup: PathBuf,
     /// Whether systemd makes the cgroup.
     pub(crate) cgroup_driver: CgroupDriver,
+    /// The pod that it is of; in a record of a version that did not write it, none.
+    #[serde(default)]
+    pub(crate) pod: Option<String>,
 }
 
 /// Who makes cgroups.
@@ -88,6 +91,25 @@ impl StateDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The containers of `pod` that are remembered.
+    pub(crate) fn of_pod(&self, pod: &str) -> io::Result<Vec<String>> {
+        let entries = match std::fs::read_dir(self.root.join("tasks")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".json")) else { continue };
+            // What an exec left is no record, and another daemon may just be removing or writing its own.
+            let record = self.read(id).ok().flatten();
+            if record.is_some_and(|record| record.pod.as_deref() == Some(pod)) {
+                found.push(id.to_owned());
+            }
+        }
+        Ok(found)
     }
 
     /// Forgets the container: its folder, its pipe, and last its record.

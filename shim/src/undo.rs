@@ -35,6 +35,16 @@ pub(crate) fn undo(state: &StateDir, id: &str) -> Result<(), UndoError> {
     state.forget(id).map_err(|source| failed("state", source))
 }
 
+/// Takes away all that is left of the containers of `pod`, of which nobody else will tell.
+///
+/// # Errors
+/// As [`undo`]; the others are taken away all the same.
+pub(crate) fn undo_pod(state: &StateDir, pod: &str) -> Result<(), UndoError> {
+    let containers = state.of_pod(pod).map_err(|source| UndoError::Io { what: "state".to_owned(), source })?;
+    let done: Vec<_> = containers.iter().map(|id| undo(state, id)).collect();
+    done.into_iter().collect()
+}
+
 /// Unmounts whatever is mounted at `folder`, layer by layer.
 fn unmount_all(folder: &Path) -> io::Result<()> {
     loop {

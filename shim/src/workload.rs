@@ -10,8 +10,8 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 /// What a core module and a component both begin with.
 const MAGIC: [u8; 4] = *b"\0asm";
 /// By these annotations kubelet's runtime service says what a container is for.
-const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
-const SANDBOX: &str = "sandbox";
+pub(crate) const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
+pub(crate) const SANDBOX: &str = "sandbox";
 /// As in the kernel, where a program's name has no folder and no `PATH` is given.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
