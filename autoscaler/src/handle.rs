@@ -65,7 +65,8 @@ impl Handle {
     }
 
     /// Says that an instance is being started: a warm one, or one for `revision`. To be called before the instance can
-    /// connect, and it will have to show `token`.
+    /// connect, and it will have to show `token`. Where that is not known yet it is empty: then the instance cannot
+    /// connect until it is announced once more, with one.
     ///
     /// # Errors
     /// When the loop has ended.

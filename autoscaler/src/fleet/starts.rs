@@ -28,7 +28,7 @@ impl Fleet {
         if is_new {
             self.insert(&name, "it was started");
         }
-        if let Some(known) = self.instances.get_mut(&name) {
+        if let Some(known) = self.instances.get_mut(&name).filter(|_| !token.is_empty()) {
             known.token = Some(token);
         }
         let Some(revision) = revision else { return };

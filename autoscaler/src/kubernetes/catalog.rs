@@ -116,9 +116,8 @@ impl Catalog {
         for news in news {
             match news {
                 News::Expected(pod) => {
-                    // Its host shows a token at the gate, which says so again with that one.
-                    let unshown = format!("not yet shown by {}", pod.name);
-                    self.handle.instance_expected(pod.uid, unshown, pod.revision).await?;
+                    // The gate announces it once more, with the token that its host shows.
+                    self.handle.instance_expected(pod.uid, String::new(), pod.revision).await?;
                 }
                 News::Exited { uid, cause } => self.handle.instance_exited(uid, cause).await?,
             }

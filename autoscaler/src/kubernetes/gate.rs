@@ -1,6 +1,6 @@
 //! Stands before the deciding loop: a stream gets in when its hello shows a token that says the same.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -15,9 +15,9 @@ use wisp_autoscaler::{Actuation, Handle};
 use wisp_chassis::control::{CHANNEL_MESSAGES, Incoming, Peer};
 use wisp_kubernetes::{Identity, review_token};
 
-use super::actuator::Actuator;
+use super::actuator::{Actuator, lock};
 use super::check::{check_activator, check_instance, told_revision};
-use super::roster::{PodFact, Roster};
+use super::roster::{PodFact, Roster, end_of};
 
 /// Streams that have not been let in: an installation of thousands of instances comes back in one wave.
 const WAITING_MAX: usize = 4096;
@@ -127,7 +127,7 @@ impl Gate {
 
     async fn pod(&self, hello: &InstanceHello, identity: &Identity) -> Result<PodFact, String> {
         let Some(owner) = &identity.pod else { return Err("its token is bound to no pod".to_owned()) };
-        let known = self.roster.lock().unwrap_or_else(PoisonError::into_inner).get(&hello.instance).cloned();
+        let known = lock(&self.roster).get(&hello.instance).cloned();
         if let Some(known) = known {
             return Ok(known);
         }
@@ -135,6 +135,11 @@ impl Gate {
         let found = timeout(CALL_TIMEOUT, pods.get(&owner.name));
         let found = found.await.map_err(|_| "its pod could not be looked at in time".to_owned())?;
         let found = found.map_err(|error| format!("its pod cannot be looked at: {error}"))?;
+        if let Some(end) = end_of(&found) {
+            return Err(format!("its pod has ended: {end}"));
+        }
+        // The watch is late. What is news to it is announced by the gate in a moment.
+        let _announced = lock(&self.roster).apply(&found);
         PodFact::of(&found).ok_or_else(|| format!("pod {:?} is no instance of Wisp", owner.name))
     }
 }

@@ -96,6 +96,33 @@ fn without_a_warm_instance_a_new_one_is_asked_for_once() {
 }
 
 #[test]
+fn an_instance_that_is_announced_again_answers_no_second_request() {
+    let mut world = World::new();
+    world.apply(revision("hello").fresh());
+    world.activator("a");
+    world.wake("a", "hello", 150);
+    assert_eq!(world.asked(), [start("hello", 2)]);
+    world.expect("f1", Some("hello"));
+    world.expect("f1", Some("hello"));
+    assert_eq!(world.asked(), []);
+}
+
+#[test]
+fn an_instance_that_is_announced_without_a_token_waits_for_one() {
+    let mut world = World::new();
+    let announced =
+        |token: &str| crate::event::Event::Expected { instance: "w1".into(), token: token.into(), revision: None };
+    world.tell(announced(""));
+    world.hello("w1", InstanceState::Warm, "");
+    assert!(world.hosts["w1"].stream.is_none());
+    world.tell(announced("token-w1"));
+    // The pods are listed once more.
+    world.tell(announced(""));
+    world.hello("w1", InstanceState::Warm, "");
+    assert!(world.hosts["w1"].stream.is_some());
+}
+
+#[test]
 fn a_revision_that_asked_for_its_own_instances_gets_no_warm_one() {
     let mut world = World::new();
     world.apply(revision("hello").fresh());
