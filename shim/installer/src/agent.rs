@@ -1,7 +1,7 @@
 //! The node's agent: keeps in one folder the compiled code of all revisions, so that an instance finds it when it is told
 //! what to serve.
 //!
-//! [`Agent`] is the shell around `ledger`, which decides. `revisions` watches the API, and `named` is the index of it;
+//! `Agent` is the shell around `ledger`, which decides. `revisions` watches the API, and `named` is the index of it;
 //! `fetch` asks the operator, `shelf` is the folder, and `port` shows how it goes. Seals are the host's business: the agent
 //! brings the key and the files, and trusts neither.
 
