@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "what cannot go on fails the test")]
 
 mod fixture;
+mod leader;
 
 use serde_json::json;
 
