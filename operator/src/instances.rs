@@ -21,7 +21,7 @@ pub struct Sorted<'a> {
     pub failed: Vec<String>,
 }
 
-/// Sorts pods. Those that are being deleted already are in neither list.
+/// Sorts pods. Those that are being deleted or drain already are in neither list.
 pub fn sort<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Sorted<'a> {
     let mut sorted = Sorted::default();
     for pod in pods {
@@ -36,6 +36,8 @@ pub fn sort<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Sorted<'a> {
                 sorted.over.push(pod);
             }
             _ if pod.annotations().contains_key(names::ANNOTATION_STOP) => sorted.over.push(pod),
+            // It finishes what it has and ends by itself; another serves in its place already.
+            _ if pod.annotations().contains_key(names::ANNOTATION_LEAVING) => {}
             _ => sorted.live.push(pod),
         }
     }
@@ -111,6 +113,7 @@ mod tests {
             pod(&json!({}), &json!({"phase": "Succeeded"})),
             pod(&json!({"annotations": {"wisp.dev/stop": "no answer"}}), &json!({"phase": "Running"})),
             pod(&json!({"deletionTimestamp": "2026-01-01T00:00:01Z"}), &json!({"phase": "Running"})),
+            pod(&json!({"annotations": {"wisp.dev/leaving": "drains"}}), &json!({"phase": "Running"})),
         ];
         let sorted = sort(&pods);
         assert_eq!((sorted.live.len(), sorted.over.len(), sorted.failed.len()), (2, 2, 0));

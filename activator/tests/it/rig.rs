@@ -118,7 +118,8 @@ impl Autoscaler {
             demand_up::Message::Hello(hello) => Some(hello),
             _ => None,
         });
-        let wanted = wire::DemandHello { protocol: wire::PROTOCOL, activator: "activator-1".into(), token: String::new() };
+        let wanted =
+            wire::DemandHello { protocol: wire::PROTOCOL, activator: "activator-1".into(), token: String::new() };
         assert_eq!(hello.await, wanted);
         self.next("full report", |message| match message {
             demand_up::Message::Report(report) if report.full => Some(report),

@@ -15,6 +15,8 @@ const WASM: [&str; 3] = [
     "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm",
 ];
 const WHITEOUT: &str = ".wh.";
+/// Of a layer when it is unpacked, which is read through and not kept.
+const UNPACKED_BYTES_MAX: u64 = 2 << 30;
 
 /// Where to look for the component.
 #[derive(Debug)]
@@ -55,15 +57,17 @@ pub(super) fn search(layer: &[u8]) -> Result<Found, Refusal> {
     let broken = |error: std::io::Error| Refusal::new(Reason::NotAComponent, format!("a layer of the image: {error}"));
     let reader: Box<dyn Read> =
         if layer.starts_with(&[0x1f, 0x8b]) { Box::new(GzDecoder::new(layer)) } else { Box::new(layer) };
-    let mut found = Found::default();
-    for entry in tar::Archive::new(reader).entries().map_err(broken)? {
+    let (mut found, mut kept) = (Found::default(), 0);
+    for entry in tar::Archive::new(reader.take(UNPACKED_BYTES_MAX)).entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         let path = entry.path().map_err(broken)?.to_string_lossy().trim_start_matches("./").to_owned();
         let name = path.rsplit('/').next().unwrap_or_default();
         if let Some(gone) = name.strip_prefix(WHITEOUT) {
             found.removed.push(format!("{}{gone}", &path[..path.len() - name.len()]));
         } else if name.ends_with(".wasm") && entry.header().entry_type().is_file() {
-            check_size(entry.size())?;
+            // All together: a packed layer is no bound.
+            kept += entry.size();
+            check_size(kept)?;
             let mut bytes = Vec::new();
             entry.by_ref().take(COMPONENT_BYTES_MAX).read_to_end(&mut bytes).map_err(broken)?;
             found.files.push((path, bytes));

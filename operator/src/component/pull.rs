@@ -1,16 +1,20 @@
 //! Images of registries: which one a name means now, and its component.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{self, Poll};
 use std::time::Duration;
 
 use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
 use oci_client::{Client, Reference};
+use tokio::io::AsyncWrite;
 use wisp_api::status::Reason;
 
 use super::credentials::Credentials;
 use super::layers::{self, Place};
-use super::{COMPONENT_BYTES_MAX, Refusal, check_size};
+use super::{COMPONENT_BYTES_MAX, Refusal};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
@@ -100,10 +104,31 @@ fn check_layer(layer: &OciDescriptor) -> Result<(), Refusal> {
 }
 
 async fn blob(client: &Client, reference: &Reference, layer: &OciDescriptor) -> Result<Vec<u8>, Refusal> {
-    let mut bytes = Vec::new();
+    let mut bytes = Bounded::default();
     client.pull_blob(reference, layer, &mut bytes).await.map_err(|error| refusal(&reference.to_string(), &error))?;
-    check_size(bytes.len() as u64)?;
-    Ok(bytes)
+    Ok(bytes.0)
+}
+
+/// Takes no more than a layer may have, whatever the registry sends.
+#[derive(Default)]
+struct Bounded(Vec<u8>);
+
+impl AsyncWrite for Bounded {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut task::Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if (self.0.len() + bytes.len()) as u64 > LAYER_BYTES_MAX {
+            return Poll::Ready(Err(io::Error::other("the registry sends more than an image may have")));
+        }
+        self.0.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }
 
 fn refusal(image: &str, error: &OciDistributionError) -> Refusal {

@@ -149,7 +149,8 @@ impl Function {
     pub(crate) async fn deploy(&self, platform: &Platform) {
         self.apply(platform).await;
         let object = format!("wf/{}", self.name);
-        let ready = until(&format!("{object} is ready"), PATIENCE, async || {
+        let what = format!("{object} is ready");
+        let ready = until(&what, PATIENCE, async || {
             let path =
                 "{.metadata.generation} {.status.observedGeneration} {.status.conditions[?(@.type=='Ready')].status}";
             let found = platform.field(&object, path).await?;
@@ -179,7 +180,8 @@ impl Function {
 
     pub(crate) async fn until_replicas(&self, platform: &Platform, wanted: u32) {
         let object = format!("wf/{}", self.name);
-        let found = until(&format!("{object} has {wanted} replicas"), PATIENCE, async || {
+        let what = format!("{object} has {wanted} replicas");
+        let found = until(&what, PATIENCE, async || {
             let found = platform.field(&object, "{.status.replicas}").await?;
             Ok((found.parse() == Ok(wanted)).then_some(()))
         });
