@@ -36,6 +36,9 @@ static: tools ## Build what a node and a cluster get, without shared libraries. 
 		cargo build --locked --release --target $(TRIPLE) --bins \
 		$(addprefix -p ,wisp-host wisp-shim wisp-installer wisp-operator wisp-autoscaler wisp-activator)
 	@mkdir -p target/static
+	@# An image of nothing but programs has nobody to trust.
+	@$(TOOL) apt update-ca-certificates ca-certificates
+	@cp /etc/ssl/certs/ca-certificates.crt target/static/
 	@for program in wisp-host containerd-shim-wisp-v1 wisp-installer wisp-operator wisp-autoscaler wisp-activator; do \
 		ln -f target/$(TRIPLE)/release/$$program target/static/; echo target/static/$$program; done
 

@@ -1,6 +1,6 @@
 //! A client of one function: every request on a connection of its own, or all on kept ones.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -27,8 +27,6 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
-    /// From the first byte of the request to the last of the answer.
-    pub(crate) took: Duration,
 }
 
 impl Client {
@@ -39,7 +37,6 @@ impl Client {
 
     pub(crate) async fn get(&self, path: &str) -> Result<Answer> {
         let request = Request::get(format!("http://{}{path}", self.address)).header("host", &self.host);
-        let began = Instant::now();
         let exchange = async {
             let answer = self.inner.request(request.body(Empty::new())?).await?;
             let (parts, body) = answer.into_parts();
@@ -48,7 +45,7 @@ impl Client {
         };
         let (parts, body) = tokio::time::timeout(TIMEOUT, exchange).await.context("no answer in time")??;
         let body = String::from_utf8_lossy(&body).into_owned();
-        Ok(Answer { status: parts.status, headers: parts.headers, body, took: began.elapsed() })
+        Ok(Answer { status: parts.status, headers: parts.headers, body })
     }
 }
 

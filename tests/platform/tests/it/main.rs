@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "what cannot go on fails the test")]
 
+mod changing;
 mod client;
 mod load;
 mod platform;

@@ -83,6 +83,8 @@ pub(crate) async fn push_platform(cluster: &Cluster, name: &str) -> Result<Strin
     for program in PROGRAMS {
         image = image.file(program, folder.join(program));
     }
+    // As deploy/Dockerfile does.
+    image = image.file("etc/ssl/certs/ca-certificates.crt", folder.join("ca-certificates.crt"));
     cluster.registry().push(name, &image).await
 }
 
