@@ -4,7 +4,7 @@
 //! - [`client()`] connects as the pod that this is, or as the user of a kubeconfig.
 //! - [`Lease`] makes one of several replicas the leader; `term` is what it goes by.
 //! - [`review_token`] tells whose token somebody showed.
-//! - [`apply`] writes objects without taking over foreign ones.
+//! - [`apply()`] writes objects without taking over foreign ones.
 
 #![forbid(unsafe_code)]
 
