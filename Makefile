@@ -20,8 +20,8 @@ help: ## List what there is.
 
 .PHONY: up
 up: tools samples ## Build Wisp and the samples, run them, and print their addresses.
-	@echo "up: building wisp ($(PROFILE)); from nothing this takes a quarter of an hour on two cores, once"
-	cargo build $(if $(filter dev,$(PROFILE)),$(ALL),--locked -p wisp) --bins --profile $(PROFILE)
+	@echo "up: building wisp ($(PROFILE)); from nothing this takes half an hour on two cores, once"
+	cargo build $(ALL) --bins --profile $(PROFILE)
 	exec $(PROGRAM) up samples $(ARGS)
 
 TRIPLE := $(shell uname -m)-unknown-linux-gnu
