@@ -115,7 +115,7 @@ impl Components {
         if let Some(image) = image {
             let credentials = credentials::of(&self.0.client, namespace, &template.pod).await?;
             let resolved = self.0.registries.resolve(image, &credentials).await?;
-            return self.once(&resolved.digest.clone(), self.0.registries.pull(resolved, &credentials)).await;
+            return self.once(&resolved.digest, resolved.component()).await;
         }
         if let (Some(url), Some(sha256)) = (url, sha256) {
             return self.once(sha256, download::get(url, sha256)).await;

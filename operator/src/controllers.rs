@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress;
@@ -102,5 +102,5 @@ where
 
 fn count(context: &Context, kind: Kind, done: bool) -> impl Future<Output = ()> + use<> {
     context.metrics.reconciled(kind, if done { Outcome::Done } else { Outcome::Failed });
-    std::future::ready(()).boxed()
+    std::future::ready(())
 }

@@ -29,6 +29,8 @@ pub(super) struct Registries {
 
 /// An image as it is now.
 pub(super) struct Resolved {
+    // It knows the credentials already.
+    client: Client,
     reference: Reference,
     /// `sha256:<hex>` of its manifest.
     pub(super) digest: String,
@@ -46,36 +48,10 @@ impl Registries {
             Refusal::new(Reason::InvalidSpec, format!("component.image {image:?} is no image name: {error}"))
         })?;
         let auth = credentials.for_registry(reference.resolve_registry());
-        let pulled = self.client().pull_image_manifest(&reference, &auth).await;
-        let (manifest, digest) = pulled.map_err(|error| refusal(image, &error))?;
-        Ok(Resolved { reference, digest, manifest })
-    }
-
-    /// The component in the image.
-    pub(super) async fn pull(&self, image: Resolved, credentials: &Credentials) -> Result<Vec<u8>, Refusal> {
         let client = self.client();
-        let auth = credentials.for_registry(image.reference.resolve_registry());
-        // A client knows what it was told; this one is new.
-        let again = client.pull_image_manifest(&image.reference, &auth).await;
-        again.map_err(|error| refusal(&image.reference.to_string(), &error))?;
-        match layers::place(&image.manifest.layers)? {
-            Place::Layer(layer) => blob(&client, &image.reference, layer).await,
-            Place::File(order) => {
-                let (mut files, mut removed): (Vec<(String, Vec<u8>)>, Vec<String>) = Default::default();
-                for layer in order {
-                    check_layer(layer)?;
-                    let bytes = blob(&client, &image.reference, layer).await?;
-                    let searched = tokio::task::spawn_blocking(move || layers::search(&bytes)).await;
-                    let found = searched.expect("searching a layer does not panic")?;
-                    // What an upper layer has or takes away hides what is below.
-                    let hidden = |path: &String| removed.contains(path) || files.iter().any(|(known, _)| known == path);
-                    let new: Vec<_> = found.files.into_iter().filter(|(path, _)| !hidden(path)).collect();
-                    files.extend(new);
-                    removed.extend(found.removed);
-                }
-                layers::only(files)
-            }
-        }
+        let pulled = client.pull_image_manifest(&reference, &auth).await;
+        let (manifest, digest) = pulled.map_err(|error| refusal(image, &error))?;
+        Ok(Resolved { client, reference, digest, manifest })
     }
 
     fn client(&self) -> Client {
@@ -91,6 +67,30 @@ impl Registries {
             user_agent: concat!("wisp/", env!("CARGO_PKG_VERSION")),
             ..ClientConfig::default()
         })
+    }
+}
+
+impl Resolved {
+    /// The component in the image.
+    pub(super) async fn component(&self) -> Result<Vec<u8>, Refusal> {
+        match layers::place(&self.manifest.layers)? {
+            Place::Layer(layer) => blob(&self.client, &self.reference, layer).await,
+            Place::File(order) => {
+                let (mut files, mut removed): (Vec<(String, Vec<u8>)>, Vec<String>) = Default::default();
+                for layer in order {
+                    check_layer(layer)?;
+                    let bytes = blob(&self.client, &self.reference, layer).await?;
+                    let searched = tokio::task::spawn_blocking(move || layers::search(&bytes)).await;
+                    let found = searched.expect("searching a layer does not panic")?;
+                    // What an upper layer has or takes away hides what is below.
+                    let hidden = |path: &String| removed.contains(path) || files.iter().any(|(known, _)| known == path);
+                    let new: Vec<_> = found.files.into_iter().filter(|(path, _)| !hidden(path)).collect();
+                    files.extend(new);
+                    removed.extend(found.removed);
+                }
+                layers::only(files)
+            }
+        }
     }
 }
 
