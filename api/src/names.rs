@@ -41,3 +41,6 @@ pub const HEADER_ERROR: &str = "x-wisp-error";
 
 /// For whom node agents show their tokens.
 pub const ARTIFACTS_AUDIENCE: &str = "wisp.dev/artifacts";
+
+/// Where the pod of an instance has its function's volumes, a folder for each by its name.
+pub const VOLUMES_DIR: &str = "/mnt";

@@ -72,3 +72,13 @@ pub struct CompiledArtifact {
     /// Its size.
     pub bytes: u64,
 }
+
+/// An architecture as [`CompiledArtifact`] names it, from the compiler's name of it: `std`'s `consts::ARCH`.
+#[must_use]
+pub fn architecture(arch: &'static str) -> &'static str {
+    match arch {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}

@@ -184,7 +184,7 @@ fn default_resources() -> Value {
 }
 
 fn mount(volume: &Volume) -> Value {
-    json!({"name": volume.name, "mountPath": format!("/mnt/{}", volume.name)})
+    json!({"name": volume.name, "mountPath": format!("{}/{}", names::VOLUMES_DIR, volume.name)})
 }
 
 fn volume(volume: &Volume) -> Value {

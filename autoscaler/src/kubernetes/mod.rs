@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use wisp_api::revision::architecture;
 use wisp_autoscaler::{Admission, Autoscaler, Config, Metrics, Settings};
 use wisp_chassis::control;
 use wisp_kubernetes::{Lease, LeaseOf, LeaseSettings};
@@ -176,10 +177,10 @@ async fn renewed(args: &Args) {
 }
 
 fn view_settings() -> anyhow::Result<view::Settings> {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => anyhow::bail!("there is no compiled code for {other}; run on amd64 or arm64"),
-    };
+    let architecture = architecture(std::env::consts::ARCH);
+    anyhow::ensure!(
+        matches!(architecture, "amd64" | "arm64"),
+        "there is no compiled code for {architecture}; run on amd64 or arm64"
+    );
     Ok(view::Settings { architecture, new_since: Timestamp::now() - NEW_FOR })
 }

@@ -7,16 +7,13 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use wisp_api::fit::fits_pool;
 use wisp_api::host_spec::{SourceError, host_spec, preopens};
-use wisp_api::names::DEFAULT_POOL;
+use wisp_api::names::{DEFAULT_POOL, VOLUMES_DIR};
 use wisp_api::revision::CompiledArtifact;
 use wisp_api::scaling::{Class, Start as StartWish};
 use wisp_api::sources::Sources;
 use wisp_api::wire::Artifact;
 use wisp_api::{FunctionKey, RevisionKey, WarmPool, WasmFunction, WasmRevision};
 use wisp_autoscaler::{RevisionRecord, Start, Traffic, policy};
-
-/// Where an instance's pod has the function's volumes.
-const VOLUMES: &str = "/mnt";
 
 /// What is known of functions, revisions and pools.
 #[derive(Debug)]
@@ -120,7 +117,7 @@ impl View {
         let artifact = Artifact { digest: revision.spec.digest.clone(), path: compiled.file.clone() };
         let mut spec = host_spec(&function, template, artifact, sources)?;
         spec.revision.clone_from(&key.name);
-        spec.preopens = preopens(template, |volume| Path::new(VOLUMES).join(&volume.name).display().to_string());
+        spec.preopens = preopens(template, |volume| Path::new(VOLUMES_DIR).join(&volume.name).display().to_string());
         let has_traffic = self.functions.get(&function).is_some_and(|found| named(found).contains(&key.name));
         let mut record = RevisionRecord {
             key: key.clone(),

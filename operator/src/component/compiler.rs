@@ -8,6 +8,7 @@ use std::process::Stdio;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+use wisp_api::revision::architecture;
 use wisp_api::status::Reason;
 
 use super::{Compiled, Refusal};
@@ -83,7 +84,7 @@ impl Compiler {
     async fn compiled(&self, answer: Answer) -> io::Result<Compiled> {
         let bytes = tokio::fs::metadata(&answer.path).await?.len();
         let file = answer.path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        Ok(Compiled { digest: answer.digest, file, bytes, architecture: architecture() })
+        Ok(Compiled { digest: answer.digest, file, bytes, architecture: architecture(std::env::consts::ARCH) })
     }
 }
 
@@ -106,14 +107,5 @@ fn reason_of(text: &str) -> Reason {
         Reason::NotAComponent
     } else {
         Reason::CompileFailed
-    }
-}
-
-/// Of this program, and so of what its compiler makes.
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
     }
 }

@@ -29,12 +29,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
+use wisp_api::revision::architecture;
 
 use self::fetch::{FetchError, Source, fetch};
 use self::ledger::Ledger;
 use self::metrics::Metrics;
 use self::name::ArtifactName;
-use self::named::{Named, architecture};
+use self::named::Named;
 use self::port::Shown;
 use self::revisions::{Revision, note};
 use self::shelf::Shelf;
@@ -90,7 +91,7 @@ pub(crate) async fn run(args: AgentArgs, shutdown: CancellationToken) -> Result<
         shelf,
         metrics,
         shown,
-        named: Named::new(architecture()),
+        named: Named::new(architecture(std::env::consts::ARCH)),
         ledger: Ledger::default(),
         fetches: JoinSet::new(),
         has_key: false,

@@ -85,15 +85,6 @@ fn put(revisions: &mut BTreeMap<RevisionName, Sizes>, revision: RevisionName, si
     }
 }
 
-/// This node's architecture, as Kubernetes calls it.
-pub(crate) fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
