@@ -20,6 +20,7 @@ use crate::image::{ImageError, Images, Layer};
 use crate::instance;
 use crate::order::{Create, Kind, Made};
 use crate::preopens::{Preopen, preopens};
+use crate::sandbox::{Sandbox, SandboxError};
 use crate::start::SANDBOX_ID;
 use crate::state_dir::{Record, StateDir};
 use crate::stdio::StdioError;
@@ -39,6 +40,8 @@ pub(crate) enum CreateError {
     Image(#[from] ImageError),
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     #[error(transparent)]
     Stdio(#[from] StdioError),
     #[error("a component has no terminal; take tty and -t away")]
@@ -64,6 +67,9 @@ pub(crate) fn create(order: &Create) -> Result<Made, CreateError> {
         pod: spec.annotations().as_ref().and_then(|annotations| annotations.get(SANDBOX_ID).cloned()),
     };
     state.write(&order.id, &record).map_err(io_error("state"))?;
+    if let Some(sandbox) = Sandbox::of(&spec) {
+        return Ok(Made { pid: sandbox.make(order, &record)?, kind: Kind::Sandbox });
+    }
     mount(order)?;
     // A client may name a folder instead of having layers mounted.
     let root = spec.root().as_ref().map_or(Path::new(ROOTFS), |root| root.path());
