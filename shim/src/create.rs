@@ -15,7 +15,7 @@ use libcontainer::utils::get_cgroup_path;
 use oci_spec::runtime::Spec;
 
 use crate::artifact::{self, Artifact, ArtifactError, Store};
-use crate::executor::{self, HostProgram, Launcher, Program};
+use crate::executor::{self, Called, HostProgram, Launcher, Program};
 use crate::image::{ImageError, Images, Layer};
 use crate::instance;
 use crate::order::{Create, Kind, Made};
@@ -96,7 +96,8 @@ fn mount(order: &Create) -> Result<(), CreateError> {
 /// What the container's process will become.
 fn program(order: &Create, spec: &Spec, rootfs: &Path) -> Result<Program, CreateError> {
     if instance::is_instance(spec) {
-        return host(order, spec, instance::artifacts(&order.store)?, instance::arguments());
+        let called = Called { arguments: instance::arguments(), variables: vec![instance::proof(spec, &order.store)?] };
+        return host(order, spec, instance::artifacts(&order.store)?, called);
     }
     let entry = workload::entry(spec, rootfs).map_err(io_error("command of the image"))?;
     let artifact = match entry {
@@ -109,14 +110,14 @@ fn program(order: &Create, spec: &Spec, rootfs: &Path) -> Result<Program, Create
     let folders = workload::folders(rootfs).map_err(io_error("root file system"))?;
     let preopens = preopens(spec, &folders, Path::is_dir);
     let arguments = arguments(spec, &preopens).map_err(io_error("command of the container"))?;
-    host(order, spec, artifact, arguments)
+    host(order, spec, artifact, Called { arguments, variables: Vec::new() })
 }
 
-fn host(order: &Create, spec: &Spec, artifact: Artifact, arguments: Vec<CString>) -> Result<Program, CreateError> {
+fn host(order: &Create, spec: &Spec, artifact: Artifact, called: Called) -> Result<Program, CreateError> {
     if spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false) {
         return Err(CreateError::Terminal);
     }
-    let host = HostProgram::new(artifact, &order.host, arguments).map_err(CreateError::Executor)?;
+    let host = HostProgram::new(artifact, &order.host, called).map_err(CreateError::Executor)?;
     Ok(Program::Host(Arc::new(host)))
 }
 

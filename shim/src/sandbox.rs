@@ -232,6 +232,9 @@ mod tests {
         assert!(parameter("net.core.somaxconn", &network).is_some());
         assert_eq!(parameter("net.core.somaxconn", &[]), None);
         assert_eq!(parameter("kernel.shmmax", &network), None);
-        assert_eq!(parameter("net.../../kernel/core_pattern", &network), Some("/proc/sys/net//////////kernel/core_pattern".into()));
+        assert_eq!(
+            parameter("net.../../kernel/core_pattern", &network),
+            Some("/proc/sys/net//////////kernel/core_pattern".into())
+        );
     }
 }
