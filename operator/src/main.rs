@@ -20,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use wisp_chassis::admin::{self, Admin};
 use wisp_chassis::log;
+use wisp_identity::InstallationKey;
 use wisp_kubernetes::{Lease, LeaseOf, LeaseSettings};
 use wisp_operator::artifacts::Artifacts;
 use wisp_operator::bootstrap::{Secrets, bootstrap};
