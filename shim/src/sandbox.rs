@@ -216,7 +216,7 @@ mod tests {
             |spec| spec["process"]["args"] = json!(["/usr/bin/pod"]),
             |spec| spec["process"]["selinuxLabel"] = json!("system_u:system_r:container_t:s0"),
             |spec| spec["process"]["apparmorProfile"] = json!("cri-containerd.apparmor.d"),
-            |spec| spec["linux"]["namespaces"][5] = json!({"type": "user"}),
+            |spec| spec["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"})),
             |spec| spec["linux"]["namespaces"] = json!([{"type": "mount"}]),
             |spec| spec["hooks"] = json!({"poststart": [{"path": "/bin/true"}]}),
             |spec| spec["linux"]["sysctl"] = json!({"vm.swappiness": "0"}),
