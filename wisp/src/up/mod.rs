@@ -108,6 +108,7 @@ impl Up {
         let mut registry = Registry::with_prefix("wisp");
         let mut config = wisp_activator::Config::new(args.listen, "embedded");
         config.workers = args.threads.unwrap_or_else(default_threads);
+        config.traces = Traces::from_environment()?;
         let activator = Activator::build(config, &mut registry).context("give another address with --listen")?;
         let admin_listener = TcpListener::bind(admin).await;
         let admin_listener =
