@@ -29,7 +29,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use wisp_activator::{Activator, Index};
+use wisp_activator::{Activator, Index, Traces};
 use wisp_autoscaler::{Actuation, Autoscaler, Handle};
 use wisp_chassis::admin::Admin;
 use wisp_chassis::control;
