@@ -29,7 +29,7 @@ impl TraceService for Collector {
         let spans = request.into_inner().resource_spans.into_iter();
         let spans = spans.flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans);
         spans.for_each(|span| self.0.send(span).unwrap());
-        Ok(tonic::Response::default())
+        Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
     }
 }
 
