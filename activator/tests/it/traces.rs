@@ -65,7 +65,8 @@ async fn a_start_from_zero_is_a_span_with_its_parts_in_order() {
     let answer = spawn_get(rig.addr, "hello.test", "/path");
     rig.autoscaler.next_wake().await;
     let instance = Instance::unix("one", says("hello")).await;
-    let endpoint = wisp_api::wire::Endpoint { start_micros: 1500, ..instance.endpoint(10) };
+    // Less than what it waited, so that both parts are there.
+    let endpoint = wisp_api::wire::Endpoint { start_micros: 1, ..instance.endpoint(10) };
     rig.autoscaler.endpoints(HELLO, &[endpoint]).await;
     assert_eq!(answer.await.unwrap().status, 200);
     traces.flush().await;
@@ -95,7 +96,8 @@ async fn the_clients_trace_goes_on_in_the_instance_and_its_choice_not_to_sample_
         seen.send(request.headers()["traceparent"].to_str().unwrap().to_owned()).unwrap();
         says("hello")(request)
     });
-    rig.autoscaler.endpoints(HELLO, &[instance.await.endpoint(10)]).await;
+    let instance = instance.await;
+    rig.autoscaler.endpoints(HELLO, &[instance.endpoint(10)]).await;
     let mut client = rig.client().await;
     assert_eq!(ask(&mut client, &format!("00-{TRACE}-{CLIENT}-00")).await, 200);
     assert!(parents.recv().await.unwrap().starts_with(&format!("00-{TRACE}-")));
