@@ -1,5 +1,6 @@
 //! One leader among replicas, by a Lease of the API server.
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -7,6 +8,7 @@ use k8s_openapi::api::coordination::v1::{Lease as Object, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::term::{Candidate, Move, Record};
@@ -59,12 +61,32 @@ pub struct Lease {
 /// Leadership ended: stop acting as the leader at once.
 #[derive(Debug, thiserror::Error)]
 pub enum Lost {
-    /// Somebody else wrote their name.
+    /// Somebody else wrote their name, or the lease was deleted.
     #[error("lease {0} was taken over by another replica")]
     Taken(String),
-    /// The API server could not be reached for too long; another may lead by now.
+    /// It could not be renewed for too long; another may lead by now.
     #[error("lease {0} could not be renewed in time: {1}")]
     Unrenewed(String, String),
+}
+
+/// What a leader knows of its lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tenure {
+    /// Nobody else leads.
+    Sure,
+    /// It could not be renewed in time, and why: write nothing, for another may lead by now.
+    Unsure(String),
+}
+
+/// Why a call came to nothing.
+#[derive(Debug)]
+enum Failure {
+    /// Somebody else wrote first.
+    Conflict,
+    /// The API server answers, and refuses.
+    Refused(String),
+    /// It does not answer, or has no store: nobody else gets an answer either, unless only the way from here is cut.
+    Away(String),
 }
 
 impl Lease {
@@ -82,32 +104,71 @@ impl Lease {
             match self.try_acquire(origin, &mut candidate).await {
                 Ok(true) => return,
                 Ok(false) => {}
-                Err(error) => tracing::debug!(lease = self.name, error, "the lease cannot be looked at"),
+                Err(failure) => {
+                    tracing::debug!(lease = self.name, %failure, "the lease cannot be looked at");
+                    candidate.looked_in_vain();
+                }
             }
             sleep(self.settings.retry).await;
         }
     }
 
-    /// Renews while this process leads; returns when that has ended.
+    /// Renews while this process leads; returns when that has ended, or may have.
     pub async fn hold(&self) -> Lost {
+        let (tenure, mut changes) = watch::channel(Tenure::Sure);
+        let unsure = async {
+            let changed = changes.wait_for(|now| *now != Tenure::Sure).await;
+            changed.map_or(Tenure::Sure, |now| now.clone())
+        };
+        tokio::select! {
+            lost = self.keep(&tenure) => lost,
+            Tenure::Unsure(problem) = unsure => Lost::Unrenewed(self.name.clone(), problem),
+        }
+    }
+
+    /// Renews while this process leads, and goes on to lead while the API server is away: then nobody can take over, and
+    /// what needs no API server shall go on. `tenure` says whether it may write; when the API server is back and another
+    /// has the lease, this returns.
+    pub async fn keep(&self, tenure: &watch::Sender<Tenure>) -> Lost {
         let mut renewed = Instant::now();
         loop {
             sleep(self.settings.retry).await;
             // What was asked before is what counts: an answer may have been long on its way.
             let asked = Instant::now();
-            let problem = match timeout(self.settings.retry, self.renew()).await {
+            let failure = match timeout(self.settings.retry, self.renew()).await {
                 Ok(Ok(true)) => {
                     renewed = asked;
+                    self.told(tenure, Tenure::Sure);
                     continue;
                 }
                 Ok(Ok(false)) => return Lost::Taken(self.name.clone()),
-                Ok(Err(problem)) => problem,
-                Err(_) => "no answer in time".to_owned(),
+                Ok(Err(failure)) => failure,
+                Err(_) => Failure::Away("no answer in time".to_owned()),
             };
             // One more try would end after the deadline.
-            if renewed.elapsed() + 2 * self.settings.retry >= self.settings.deadline {
-                return Lost::Unrenewed(self.name.clone(), problem);
+            if renewed.elapsed() + 2 * self.settings.retry < self.settings.deadline {
+                continue;
             }
+            match failure {
+                Failure::Away(problem) => self.told(tenure, Tenure::Unsure(problem)),
+                refused => return Lost::Unrenewed(self.name.clone(), refused.to_string()),
+            }
+        }
+    }
+
+    /// Says so once, however long it lasts.
+    fn told(&self, tenure: &watch::Sender<Tenure>, now: Tenure) {
+        let is_new = tenure.send_if_modified(|before| {
+            let is_new = std::mem::discriminant(before) != std::mem::discriminant(&now);
+            if is_new {
+                before.clone_from(&now);
+            }
+            is_new
+        });
+        match now {
+            Tenure::Unsure(problem) if is_new => tracing::warn!(lease = self.name, problem, "cannot be renewed"),
+            Tenure::Sure if is_new => tracing::info!(lease = self.name, "renewed again"),
+            _ => {}
         }
     }
 
@@ -128,7 +189,7 @@ impl Lease {
         }
     }
 
-    async fn try_acquire(&self, origin: Instant, candidate: &mut Candidate) -> Result<bool, String> {
+    async fn try_acquire(&self, origin: Instant, candidate: &mut Candidate) -> Result<bool, Failure> {
         let Some(object) = self.call(self.objects.get_opt(&self.name)).await? else {
             let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
             let object = Object { metadata, spec: Some(self.spec(None)) };
@@ -142,8 +203,8 @@ impl Lease {
     }
 
     /// False when somebody else has it.
-    async fn renew(&self) -> Result<bool, String> {
-        let object = self.call(self.objects.get(&self.name)).await?;
+    async fn renew(&self) -> Result<bool, Failure> {
+        let Some(object) = self.call(self.objects.get_opt(&self.name)).await? else { return Ok(false) };
         if record(&object).holder.as_deref() != Some(&self.identity) {
             return Ok(false);
         }
@@ -151,7 +212,7 @@ impl Lease {
     }
 
     /// The object's version makes this fail when somebody else wrote since it was read.
-    async fn write(&self, mut object: Object) -> Result<bool, String> {
+    async fn write(&self, mut object: Object) -> Result<bool, Failure> {
         object.spec = Some(self.spec(object.spec.take()));
         let name = object.name_any();
         conflict_is_no(self.call(self.objects.replace(&name, &PostParams::default(), &object)).await)
@@ -173,23 +234,41 @@ impl Lease {
         }
     }
 
-    async fn call<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
+    async fn call<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
         match timeout(CALL_TIMEOUT, call).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(CONFLICT.to_owned()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("no answer in time".to_owned()),
+            Ok(answer) => answer.map_err(Failure::from),
+            Err(_) => Err(Failure::Away("no answer in time".to_owned())),
         }
     }
 }
 
-const CONFLICT: &str = "somebody else wrote first";
+impl From<kube::Error> for Failure {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) if status.code == 409 => Self::Conflict,
+            // 429 and what is 500 and above is said without a look at what was asked.
+            kube::Error::Api(status) if status.code < 500 && status.code != 429 => {
+                Self::Refused(status.message.clone())
+            }
+            other => Self::Away(other.to_string()),
+        }
+    }
+}
 
-fn conflict_is_no<T>(written: Result<T, String>) -> Result<bool, String> {
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Conflict => formatter.write_str("somebody else wrote first"),
+            Self::Refused(problem) | Self::Away(problem) => formatter.write_str(problem),
+        }
+    }
+}
+
+fn conflict_is_no<T>(written: Result<T, Failure>) -> Result<bool, Failure> {
     match written {
         Ok(_) => Ok(true),
-        Err(error) if error == CONFLICT => Ok(false),
-        Err(error) => Err(error),
+        Err(Failure::Conflict) => Ok(false),
+        Err(failure) => Err(failure),
     }
 }
 

@@ -17,4 +17,4 @@ mod term;
 pub use apply::{ApplyError, apply};
 pub use client::client;
 pub use identity::{Identity, ReviewError, review_token};
-pub use lease::{Lease, LeaseOf, LeaseSettings, Lost};
+pub use lease::{Lease, LeaseOf, LeaseSettings, Lost, Tenure};

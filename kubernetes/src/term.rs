@@ -53,6 +53,12 @@ impl Candidate {
             Some(_) => Move::Wait,
         }
     }
+
+    /// The Lease could not be read. A holder that cannot reach the API server either is not silent: its time begins anew
+    /// when the API server is back, so that it can renew.
+    pub(crate) fn looked_in_vain(&mut self) {
+        self.seen = None;
+    }
 }
 
 #[cfg(test)]
@@ -96,6 +102,16 @@ mod tests {
         assert_eq!(candidate.look(&record, at(100)), Move::Wait);
         assert_eq!(candidate.look(&record, at(2099)), Move::Wait);
         assert_eq!(candidate.look(&record, at(2100)), Move::Take);
+    }
+
+    #[test]
+    fn a_holder_has_its_whole_time_again_after_nobody_could_look() {
+        let mut candidate = candidate();
+        let record = held("b", "1");
+        candidate.look(&record, at(0));
+        candidate.looked_in_vain();
+        assert_eq!(candidate.look(&record, at(60_000)), Move::Wait);
+        assert_eq!(candidate.look(&record, at(62_000)), Move::Take);
     }
 
     #[test]

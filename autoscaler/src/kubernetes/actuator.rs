@@ -11,7 +11,6 @@ use kube::{Client, Error};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wisp_api::names::{ANNOTATION_LEAVING, ANNOTATION_STOP, LABEL_FUNCTION, LABEL_POOL, LABEL_REVISION};
 use wisp_api::scaling::Class;
@@ -19,6 +18,7 @@ use wisp_api::{RevisionKey, WasmRevision};
 use wisp_autoscaler::{Actuation, Handle};
 use wisp_chassis::backoff::Backoff;
 
+use super::authority::Authority;
 use super::roster::{PodFact, Roster};
 use super::view::View;
 use super::work::{Target, Work, work_of};
@@ -39,7 +39,7 @@ pub(crate) struct Actuator {
     pub(crate) roster: Arc<Mutex<Roster>>,
     pub(crate) view: Arc<Mutex<View>>,
     tasks: TaskTracker,
-    shutdown: CancellationToken,
+    authority: Authority,
     writes: Semaphore,
     // Each target that is here has one task.
     waiting: Mutex<HashMap<Target, Work>>,
@@ -58,7 +58,7 @@ impl Actuator {
         client: Client,
         handle: Handle,
         known: (Arc<Mutex<Roster>>, Arc<Mutex<View>>),
-        shutdown: CancellationToken,
+        authority: Authority,
     ) -> Self {
         let (roster, view) = known;
         Self {
@@ -67,7 +67,7 @@ impl Actuator {
             roster,
             view,
             tasks: TaskTracker::new(),
-            shutdown,
+            authority,
             writes: Semaphore::new(WRITES_MAX),
             waiting: Mutex::default(),
             scaled: Mutex::default(),
@@ -78,7 +78,7 @@ impl Actuator {
     pub(crate) async fn serve(self: Arc<Self>, mut requests: mpsc::Receiver<Actuation>) {
         loop {
             tokio::select! {
-                () = self.shutdown.cancelled() => break,
+                () = self.authority.ends() => break,
                 request = requests.recv() => match request {
                     Some(request) => self.push(request),
                     None => break,
@@ -111,9 +111,15 @@ impl Actuator {
 
     async fn work_on(self: Arc<Self>, target: Target) {
         let mut backoff = Backoff::new(RETRY_FIRST, RETRY_CAP);
-        while let Some(work) = self.take(&target) {
+        // While it may not write, what is asked for adds up.
+        while self.authority.is_given().await
+            && let Some(work) = self.take(&target)
+        {
             let Ok(place) = self.writes.acquire().await else { return };
-            let (left, problem) = self.write(&target, work).await;
+            let (left, problem) = tokio::select! {
+                written = self.write(&target, work.clone()) => written,
+                () = self.authority.is_withdrawn() => (work, Some("the lease is not sure".to_owned())),
+            };
             drop(place);
             let Some(problem) = problem else {
                 backoff.reset();
@@ -124,7 +130,7 @@ impl Actuator {
                 waiting.put_back(left);
             }
             tokio::select! {
-                () = self.shutdown.cancelled() => return,
+                () = self.authority.ends() => return,
                 () = tokio::time::sleep(backoff.wait()) => {}
             }
         }

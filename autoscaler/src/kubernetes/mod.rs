@@ -3,8 +3,8 @@
 //!
 //! In the order of the data: `watch` sees changes, `view` and `roster` are what they add up to, `catalog` tells the
 //! autoscaler, with `environment` for what is secret. `gate` lets streams in, by the rules in `check` and the key in
-//! `proof`. `actuator`
-//! writes, in the order that `work` keeps; `leaving` has the pods marked that drain. `slice` says where the leader is.
+//! `proof`. `actuator` writes, in the order that `work` keeps and as long as there is `authority`; `leaving` has the pods
+//! marked that drain. `slice` says where the leader is.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +25,7 @@ use wisp_chassis::control;
 use wisp_kubernetes::{Lease, LeaseOf, LeaseSettings};
 
 use self::actuator::Actuator;
+use self::authority::Authority;
 use self::catalog::Catalog;
 use self::environment::Environment;
 use self::gate::Gate;
@@ -35,6 +36,7 @@ use crate::admin;
 use crate::args::{self, Args};
 
 mod actuator;
+mod authority;
 mod catalog;
 mod check;
 mod environment;
@@ -91,11 +93,12 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
             return admin.await.context("the admin port panicked");
         }
     }
-    let parts = lead(args, place, Parts { client, metrics, shutdown: shutdown.clone() }, leads);
+    let (tenure, authority) = Authority::new(shutdown.clone());
+    let parts = lead(args, place, Parts { client, metrics, authority, shutdown: shutdown.clone() }, leads);
     tokio::select! {
         ended = parts => ended?,
-        // Another may lead by now: nothing more must be written.
-        lost = lease.hold() => {
+        // While the API server is away it leads on: instances are woken by their streams, and nothing is written.
+        lost = lease.keep(&tenure) => {
             tracing::error!(%lost, "no longer the leader; ending");
             std::process::exit(1);
         }
@@ -107,11 +110,12 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
 struct Parts {
     client: Client,
     metrics: Metrics,
+    authority: Authority,
     shutdown: CancellationToken,
 }
 
 async fn lead(args: &Args, place: Place, parts: Parts, leads: admin::Leads) -> anyhow::Result<()> {
-    let Parts { client, metrics, shutdown } = parts;
+    let Parts { client, metrics, authority, shutdown } = parts;
     let control = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let tls = args.read_tls()?;
     let address = SocketAddr::new(place.ip, control.local_addr()?.port());
@@ -130,7 +134,7 @@ async fn lead(args: &Args, place: Place, parts: Parts, leads: admin::Leads) -> a
     let view = Arc::new(Mutex::new(View::new(view_settings()?)));
     let roster = Arc::new(Mutex::new(Roster::default()));
     let known = (Arc::clone(&roster), Arc::clone(&view));
-    let actuator = Arc::new(Actuator::new(client.clone(), handle.clone(), known, shutdown.clone()));
+    let actuator = Arc::new(Actuator::new(client.clone(), handle.clone(), known, authority.clone()));
     let gate = Gate {
         client: client.clone(),
         handle: handle.clone(),
@@ -150,7 +154,7 @@ async fn lead(args: &Args, place: Place, parts: Parts, leads: admin::Leads) -> a
     tasks.spawn(actuator.serve(requests));
     tasks.spawn(catalog.serve(watch::watch_all(&client), shutdown.clone()));
     tasks.spawn(gate.serve(incoming, shutdown.clone()));
-    tasks.spawn(slice::publish(client, place.namespace, address, shutdown.clone()));
+    tasks.spawn(slice::publish(client, place.namespace, address, authority));
     let server = control::serve_tcp(control, tls, streams, shutdown.clone());
     tokio::select! {
         served = server => served.context("the control port failed")?,

@@ -8,8 +8,9 @@ use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use wisp_chassis::backoff::Backoff;
+
+use super::authority::Authority;
 
 /// The Service, the EndpointSlice and the field manager.
 pub(crate) const NAME: &str = "wisp-autoscaler";
@@ -22,12 +23,12 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// The first wait after it could not be written.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 
-/// Says that the leader is at `address`, until `shutdown`.
-pub(crate) async fn publish(client: Client, namespace: String, address: SocketAddr, shutdown: CancellationToken) {
+/// Says that the leader is at `address`, as long as this process leads.
+pub(crate) async fn publish(client: Client, namespace: String, address: SocketAddr, authority: Authority) {
     let slices: Api<EndpointSlice> = Api::namespaced(client, &namespace);
     let slice = slice(&namespace, address);
     let mut backoff = Backoff::new(RETRY_FIRST, REPEAT);
-    loop {
+    while authority.is_given().await {
         let (parameters, patch) = (PatchParams::apply(NAME).force(), Patch::Apply(&slice));
         let wait = match timeout(CALL_TIMEOUT, slices.patch(NAME, &parameters, &patch)).await {
             Ok(Ok(_)) => {
@@ -41,7 +42,7 @@ pub(crate) async fn publish(client: Client, namespace: String, address: SocketAd
             Err(_) => backoff.wait(),
         };
         tokio::select! {
-            () = shutdown.cancelled() => return,
+            () = authority.ends() => return,
             () = tokio::time::sleep(wait) => {}
         }
     }

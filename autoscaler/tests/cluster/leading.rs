@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use wisp_cluster::Component;
 
 use crate::rig::rig;
 
@@ -49,4 +50,19 @@ async fn a_leader_whose_lease_is_taken_ends_at_once() {
     rig.cluster.kubectl(patch).await.unwrap();
     let ended = tokio::time::timeout(TAKEOVER, first.child.wait()).await.expect("it ends in time").unwrap();
     assert_eq!(ended.code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_leads_on_while_the_api_server_is_away_and_is_the_leader_afterwards() {
+    let Some(rig) = rig().await else { return };
+    let mut first = rig.autoscaler("autoscaler-a");
+    let leader = rig.leader_besides(None).await;
+    let _second = rig.autoscaler("autoscaler-b");
+    rig.until_logged("autoscaler-b", "standing by").await;
+    rig.cluster.kill(Component::ApiServer).await.unwrap();
+    rig.until_logged("autoscaler-a", "cannot be renewed").await;
+    rig.cluster.start_component(Component::ApiServer).await.unwrap();
+    rig.until_logged("autoscaler-a", "renewed again").await;
+    assert!(first.child.try_wait().unwrap().is_none(), "it runs");
+    assert_eq!(rig.leader_besides(None).await, leader);
 }
