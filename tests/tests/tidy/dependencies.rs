@@ -11,7 +11,7 @@ const PURE: [&str; 2] = ["wisp-api", "wisp-scaling"];
 /// Each is a process of its own on a cluster: they meet in `wisp` only, and speak by `wisp-api`'s messages.
 const COMPONENTS: [&str; 5] = ["wisp-activator", "wisp-autoscaler", "wisp-host", "wisp-operator", "wisp-shim"];
 /// What components share. The last is for those that talk to the API server: never the host, nor the shim.
-const SHARED: [&str; 4] = ["wisp-api", "wisp-scaling", "wisp-chassis", "wisp-kubernetes"];
+const SHARED: [&str; 5] = ["wisp-api", "wisp-scaling", "wisp-chassis", "wisp-identity", "wisp-kubernetes"];
 
 /// One line of a `[dependencies]` table.
 struct Dependency {
@@ -63,7 +63,7 @@ fn api_and_scaling_know_no_runtime_and_no_client() {
 
 #[test]
 fn components_do_not_depend_on_one_another() {
-    forbid("components share api, scaling, chassis and kubernetes; only wisp sees all", |dependency| {
+    forbid("components share api, scaling, chassis, identity and kubernetes; only wisp sees all", |dependency| {
         COMPONENTS.contains(&dependency.package.as_str())
             && dependency.name.starts_with("wisp")
             && !SHARED.contains(&dependency.name.as_str())
