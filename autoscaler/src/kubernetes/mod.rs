@@ -3,7 +3,8 @@
 //!
 //! In the order of the data: `watch` sees changes, `view` and `roster` are what they add up to, `catalog` tells the
 //! autoscaler, with `environment` for what is secret. `gate` lets streams in, by the rules in `check`. `actuator`
-//! writes, in the order that `work` keeps; `leaving` has the pods marked that drain. `slice` says where the leader is.
+//! writes, in the order that `work` keeps; `leaving` has the pods marked that drain. `announce` tells functions' users, and
+//! `slice` says where the leader is.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -33,6 +34,7 @@ use crate::admin;
 use crate::args::{self, Args};
 
 mod actuator;
+mod announce;
 mod catalog;
 mod check;
 mod environment;
@@ -126,7 +128,9 @@ async fn lead(args: &Args, place: Place, parts: Parts, leads: admin::Leads) -> a
     leads.begin(handle.clone());
     let view = Arc::new(Mutex::new(View::new(view_settings()?)));
     let roster = Arc::new(Mutex::new(Roster::default()));
-    let known = (Arc::clone(&roster), Arc::clone(&view));
+    let (announcer, announcing) =
+        announce::announcer(client.clone(), &place.identity, Arc::clone(&view), shutdown.clone());
+    let known = (Arc::clone(&roster), Arc::clone(&view), announcer.clone());
     let actuator = Arc::new(Actuator::new(client.clone(), handle.clone(), known, shutdown.clone()));
     let gate = Gate {
         client: client.clone(),
@@ -136,14 +140,15 @@ async fn lead(args: &Args, place: Place, parts: Parts, leads: admin::Leads) -> a
         system_namespace: place.namespace.clone(),
     };
     let environment = Environment::new(client.clone());
-    let catalog =
-        Catalog { handle: handle.clone(), view, roster, environment, told: HashMap::new(), incomplete: HashMap::new() };
+    let (told, incomplete) = (HashMap::new(), HashMap::new());
+    let catalog = Catalog { handle: handle.clone(), view, roster, environment, announcer, told, incomplete };
 
     let (streams, incoming) = mpsc::channel(STREAMS_WAITING);
     let mut tasks = JoinSet::new();
     tasks.spawn(autoscaler.run(shutdown.clone()));
     tasks.spawn(leaving::follow(handle.subscribe(), Arc::clone(&actuator), shutdown.clone()));
     tasks.spawn(actuator.serve(requests));
+    tasks.spawn(announcing);
     tasks.spawn(catalog.serve(watch::watch_all(&client), shutdown.clone()));
     tasks.spawn(gate.serve(incoming, shutdown.clone()));
     tasks.spawn(slice::publish(client, place.namespace, address, shutdown.clone()));
