@@ -1,5 +1,5 @@
 //! What an installation makes for itself at its first start: a CA, the certificate of its servers, the key that seals
-//! compiled code.
+//! compiled code, and the one that the nodes' keys are derived from.
 //!
 //! Several operators may start at once: each object is created if it is not there, and whoever comes second reads what
 //! the first has written.
@@ -21,6 +21,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 const CA: &str = "wisp-ca";
 const TLS: &str = "wisp-tls";
 const SEAL: &str = "wisp-seal";
+const IDENTITY: &str = "wisp-identity";
 const SERVERS: [&str; 2] = ["wisp-autoscaler", "wisp-operator"];
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const CA_LIFE: Duration = Duration::from_secs(3650 * 24 * 3600);
@@ -37,6 +38,8 @@ pub struct Secrets {
     pub certificate: Certificate,
     /// The key that seals compiled code.
     pub seal_key: Vec<u8>,
+    /// The key of which those of the nodes are derived.
+    pub identity_key: Vec<u8>,
 }
 
 /// A certificate, and its key.
@@ -56,12 +59,12 @@ pub async fn bootstrap(client: &Client, namespace: &str) -> Result<Secrets> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let ca = ensure(&secrets, CA, authority).await?;
     let tls = tls(&secrets, &ca, namespace).await?;
-    let seal = ensure(&secrets, SEAL, seal).await?;
+    let seal = ensure(&secrets, SEAL, || random(SEAL, "seal.key")).await?;
+    let identity = ensure(&secrets, IDENTITY, || random(IDENTITY, "identity.key")).await?;
     let ca_pem = trusted(&tls, &ca)?;
     publish(client, namespace, &ca_pem).await?;
-    let seal_key =
-        seal.data.as_ref().and_then(|data| data.get("seal.key")).context("secret wisp-seal has no seal.key")?;
-    Ok(Secrets { ca_pem, certificate: Certificate::of(&tls)?, seal_key: seal_key.0.clone() })
+    let (seal_key, identity_key) = (bytes(&seal, "seal.key")?, bytes(&identity, "identity.key")?);
+    Ok(Secrets { ca_pem, certificate: Certificate::of(&tls)?, seal_key, identity_key })
 }
 
 /// The servers' certificate as it is now, renewed if it is time.
@@ -169,11 +172,11 @@ fn names_of(server: &str, namespace: &str) -> [String; 4] {
     ]
 }
 
-fn seal() -> Result<Secret> {
+fn random(name: &str, file: &str) -> Result<Secret> {
     let mut key = [0; 32];
     SystemRandom::new().fill(&mut key).ok().context("the system has no random bytes")?;
-    let data = BTreeMap::from([("seal.key".to_owned(), ByteString(key.to_vec()))]);
-    Ok(Secret { metadata: metadata(SEAL), data: Some(data), ..Secret::default() })
+    let data = BTreeMap::from([(file.to_owned(), ByteString(key.to_vec()))]);
+    Ok(Secret { metadata: metadata(name), data: Some(data), ..Secret::default() })
 }
 
 fn secret<const N: usize>(name: &str, parts: [(&str, String); N]) -> Secret {
@@ -187,10 +190,12 @@ fn metadata(name: &str) -> ObjectMeta {
 }
 
 fn text(secret: &Secret, key: &str) -> Result<String> {
-    let name = secret.name_any();
-    let bytes =
-        secret.data.as_ref().and_then(|data| data.get(key)).with_context(|| format!("secret {name} has no {key}"))?;
-    String::from_utf8(bytes.0.clone()).with_context(|| format!("{key} of secret {name} is no text"))
+    String::from_utf8(bytes(secret, key)?).with_context(|| format!("{key} of secret {} is no text", secret.name_any()))
+}
+
+fn bytes(secret: &Secret, key: &str) -> Result<Vec<u8>> {
+    let found = secret.data.as_ref().and_then(|data| data.get(key));
+    Ok(found.with_context(|| format!("secret {} has no {key}", secret.name_any()))?.0.clone())
 }
 
 /// Valid a day before it is made, since clocks differ.
