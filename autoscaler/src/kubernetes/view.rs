@@ -218,7 +218,7 @@ fn named(function: &WasmFunction) -> BTreeSet<String> {
 }
 
 /// Namespace and name of an object; those of functions, revisions and pools look alike.
-pub(crate) fn key_of<K: kube::Resource>(object: &K) -> FunctionKey {
+pub(crate) fn key_of<K: Resource>(object: &K) -> FunctionKey {
     FunctionKey::new(object.namespace().unwrap_or_default(), object.name_any())
 }
 
