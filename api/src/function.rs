@@ -111,7 +111,8 @@ pub struct Component {
     /// A file beside the manifest. Embedded mode only; a cluster refuses it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// The file's SHA-256 in hex. Required with `url`, checked with `path` when given.
+    /// The component's SHA-256 in hex, as `sha256sum hello.wasm` prints it. Required with `url`, checked with `image` and
+    /// `path` when given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = "^[0-9a-f]{64}$"))]
     pub sha256: Option<String>,

@@ -24,10 +24,11 @@ use crate::quantity::Bytes;
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct WarmPoolSpec {
-    /// Warm instances that are kept ready.
+    /// Warm instances that are kept ready at rest.
     #[schemars(range(min = 0, max = 1000))]
     pub size: u32,
-    /// Warm instances that a burst may ask for at once.
+    /// Warm instances that are kept ready at most: while many functions wake, as many as were claimed within the last
+    /// minute.
     #[schemars(range(min = 0, max = 1000))]
     pub max: u32,
     /// How much compiled code each holds prepared.

@@ -30,6 +30,9 @@ use crate::function::WasmFunctionSpec;
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "has(self.image) == has(oldSelf.image)", "message": "image is immutable; apply the function instead"}
+]))]
 pub struct WasmRevisionSpec {
     /// The function that this is a revision of.
     #[schemars(extend("x-kubernetes-validations" = [{"rule": "self == oldSelf", "message": "is immutable; apply the function instead"}]))]
@@ -37,6 +40,11 @@ pub struct WasmRevisionSpec {
     /// `sha256:<hex>` of the component.
     #[schemars(extend("x-kubernetes-validations" = [{"rule": "self == oldSelf", "message": "is immutable; apply the function instead"}]))]
     pub digest: String,
+    /// The image that the component came from, by the digest that its tag had at the time: wherever the tag goes, this is
+    /// what is pulled when the code must be compiled once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [{"rule": "self == oldSelf", "message": "is immutable; apply the function instead"}]))]
+    pub image: Option<String>,
     /// Instances wanted.
     #[serde(default)]
     pub replicas: u32,

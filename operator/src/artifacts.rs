@@ -20,7 +20,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::io::ReaderStream;
@@ -29,7 +29,7 @@ use wisp_api::{WasmRevision, names};
 use wisp_identity::InstallationKey;
 use wisp_kubernetes::{ReviewError, review_token};
 
-use crate::bootstrap::Secrets;
+use crate::bootstrap::Certificate;
 use crate::component::Components;
 
 const AGENT: &str = "wisp-node";
@@ -75,16 +75,24 @@ impl Artifacts {
         Self { client, components, system, identity, believed: Mutex::default() }
     }
 
-    /// Serves on `listener` until `shutdown`.
+    /// Serves on `listener` until `shutdown`, each connection with the certificate of the moment.
     ///
     /// # Errors
-    /// When the certificate or its key cannot be used.
-    pub async fn serve(self, listener: TcpListener, secrets: &Secrets, shutdown: CancellationToken) -> io::Result<()> {
-        let acceptor = acceptor(secrets).map_err(io::Error::other)?;
+    /// When the first certificate or its key cannot be used.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        mut certificates: watch::Receiver<Certificate>,
+        shutdown: CancellationToken,
+    ) -> io::Result<()> {
+        let mut acceptor = acceptor(&certificates.borrow_and_update()).map_err(io::Error::other)?;
         let (artifacts, places) = (Arc::new(self), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
         while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
             let Ok((stream, _)) = accepted else { continue };
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+            if certificates.has_changed().unwrap_or(false) {
+                acceptor = renewed(acceptor, &certificates.borrow_and_update());
+            }
             let (artifacts, acceptor, shutdown) = (Arc::clone(&artifacts), acceptor.clone(), shutdown.clone());
             // Ends with its client, or with the shutdown.
             tokio::spawn(async move {
@@ -158,7 +166,7 @@ impl Artifacts {
         };
         let Some(revision) = listed.items.iter().find(has) else { return Ok(None) };
         let namespace = revision.namespace().unwrap_or_default();
-        self.components.compile(&namespace, &revision.spec.template).await.map_err(io::Error::other)?;
+        self.components.compile_again(&namespace, &revision.spec).await.map_err(io::Error::other)?;
         self.components.open(file).await
     }
 
@@ -192,9 +200,17 @@ impl Artifacts {
     }
 }
 
-fn acceptor(secrets: &Secrets) -> anyhow::Result<TlsAcceptor> {
-    let chain = CertificateDer::pem_slice_iter(secrets.certificate_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
-    let key = PrivateKeyDer::from_pem_slice(secrets.key_pem.as_bytes())?;
+/// A broken certificate is worse than an old one.
+fn renewed(before: TlsAcceptor, certificate: &Certificate) -> TlsAcceptor {
+    acceptor(certificate).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the new certificate in secret wisp-tls cannot be used; the one before is served on");
+        before
+    })
+}
+
+fn acceptor(certificate: &Certificate) -> anyhow::Result<TlsAcceptor> {
+    let chain = CertificateDer::pem_slice_iter(certificate.chain_pem.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+    let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes())?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(TlsAcceptor::from(Arc::new(builder.with_no_client_auth().with_single_cert(chain, key)?)))
@@ -216,6 +232,18 @@ fn text(status: StatusCode, message: &str) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broken_certificate_does_not_replace_one_that_works() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let signed = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let good = Certificate { chain_pem: signed.pem(), key_pem: key.serialize_pem() };
+        let bad = Certificate { chain_pem: signed.pem(), key_pem: "no key".to_owned() };
+        let before = acceptor(&good).unwrap();
+        let is_before = |after: &TlsAcceptor| Arc::ptr_eq(before.config(), after.config());
+        assert!(is_before(&renewed(before.clone(), &bad)));
+        assert!(!is_before(&renewed(before.clone(), &good)));
+    }
 
     #[test]
     fn only_artifacts_can_be_asked_for() {

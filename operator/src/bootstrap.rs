@@ -34,14 +34,21 @@ const MADE: &str = "wisp.dev/made-unix-seconds";
 pub struct Secrets {
     /// The CA's certificate, PEM.
     pub ca_pem: String,
-    /// The servers' certificate, PEM.
-    pub certificate_pem: String,
-    /// Its key, PEM.
-    pub key_pem: String,
+    /// The servers' certificate.
+    pub certificate: Certificate,
     /// The key that seals compiled code.
     pub seal_key: Vec<u8>,
     /// The key of which those of the nodes are derived.
     pub identity_key: Vec<u8>,
+}
+
+/// A certificate, and its key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The certificate, and those that it was signed by: PEM.
+    pub chain_pem: String,
+    /// PEM.
+    pub key_pem: String,
 }
 
 /// Makes what is not there, renews what is old, and returns all of it.
@@ -51,17 +58,46 @@ pub struct Secrets {
 pub async fn bootstrap(client: &Client, namespace: &str) -> Result<Secrets> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let ca = ensure(&secrets, CA, authority).await?;
-    let (ca_pem, ca_key) = (text(&ca, "ca.crt")?, text(&ca, "ca.key")?);
-    let mut tls = ensure(&secrets, TLS, || servers(&ca_pem, &ca_key, namespace)).await?;
-    if is_old(&tls) {
-        tls = renew(&secrets, servers(&ca_pem, &ca_key, namespace)?).await?;
-    }
+    let tls = tls(&secrets, &ca, namespace).await?;
     let seal = ensure(&secrets, SEAL, || random(SEAL, "seal.key")).await?;
     let identity = ensure(&secrets, IDENTITY, || random(IDENTITY, "identity.key")).await?;
+    let ca_pem = trusted(&tls, &ca)?;
     publish(client, namespace, &ca_pem).await?;
     let (seal_key, identity_key) = (bytes(&seal, "seal.key")?, bytes(&identity, "identity.key")?);
-    let (certificate_pem, key_pem) = (text(&tls, "tls.crt")?, text(&tls, "tls.key")?);
-    Ok(Secrets { ca_pem, certificate_pem, key_pem, seal_key, identity_key })
+    Ok(Secrets { ca_pem, certificate: Certificate::of(&tls)?, seal_key, identity_key })
+}
+
+/// The servers' certificate as it is now, renewed if it is time.
+///
+/// # Errors
+/// When the API server refuses, or an object is there and broken.
+pub async fn certificate(client: &Client, namespace: &str) -> Result<Certificate> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let ca = ensure(&secrets, CA, authority).await?;
+    Certificate::of(&tls(&secrets, &ca, namespace).await?)
+}
+
+async fn tls(secrets: &Api<Secret>, ca: &Secret, namespace: &str) -> Result<Secret> {
+    let make = || servers(&text(ca, "ca.crt")?, &text(ca, "ca.key")?, namespace);
+    let found = ensure(secrets, TLS, make).await?;
+    if is_due(&found, &text(ca, "ca.crt")?, unix_seconds()) {
+        return renew(secrets, make()?).await;
+    }
+    Ok(found)
+}
+
+impl Certificate {
+    fn of(tls: &Secret) -> Result<Self> {
+        Ok(Self { chain_pem: text(tls, "tls.crt")?, key_pem: text(tls, "tls.key")? })
+    }
+}
+
+/// By whom clients know the servers: who brought a certificate may have brought its CA with it, as cert-manager does.
+fn trusted(tls: &Secret, ca: &Secret) -> Result<String> {
+    if is_ours(tls) {
+        return text(ca, "ca.crt");
+    }
+    text(tls, "ca.crt").or_else(|_| text(ca, "ca.crt"))
 }
 
 async fn ensure(secrets: &Api<Secret>, name: &str, make: impl FnOnce() -> Result<Secret>) -> Result<Secret> {
@@ -77,7 +113,7 @@ async fn ensure(secrets: &Api<Secret>, name: &str, make: impl FnOnce() -> Result
 
 /// Two that renew at once both write a good one.
 async fn renew(secrets: &Api<Secret>, made: Secret) -> Result<Secret> {
-    tracing::info!("the servers' certificate is renewed; they read it at their next start");
+    tracing::info!("the servers' certificate is renewed");
     let patch = Patch::Merge(&made);
     secrets.patch(TLS, &PatchParams::default(), &patch).await.context("secret wisp-tls cannot be renewed")
 }
@@ -86,10 +122,13 @@ async fn publish(client: &Client, namespace: &str, ca_pem: &str) -> Result<()> {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let data = Some(BTreeMap::from([("ca.crt".to_owned(), ca_pem.to_owned())]));
     let map = ConfigMap { metadata: metadata(CA), data, ..ConfigMap::default() };
-    match maps.create(&PostParams::default(), &map).await {
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-        made => made.map(drop).context("config map wisp-ca cannot be made"),
-    }
+    let made = match maps.create(&PostParams::default(), &map).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            maps.patch(CA, &PatchParams::default(), &Patch::Merge(&map)).await
+        }
+        made => made,
+    };
+    made.map(drop).context("config map wisp-ca cannot be made")
 }
 
 fn authority() -> Result<Secret> {
@@ -166,10 +205,16 @@ fn lives(parameters: &mut CertificateParams, life: Duration) {
     parameters.not_after = (now + life).into();
 }
 
-/// Less than a third of its life is left.
-fn is_old(tls: &Secret) -> bool {
-    let made = tls.annotations().get(MADE).and_then(|made| made.parse::<u64>().ok()).unwrap_or(0);
-    unix_seconds().saturating_sub(made) > TLS_LIFE.as_secs() / 3 * 2
+/// Whether the operator made it. One that somebody brought is theirs to renew.
+fn is_ours(tls: &Secret) -> bool {
+    tls.annotations().contains_key(MADE)
+}
+
+/// Less than a third of its life is left, or another CA signed it.
+fn is_due(tls: &Secret, ca_pem: &str, now_unix_seconds: u64) -> bool {
+    let made = tls.annotations().get(MADE).map(|made| made.parse::<u64>().unwrap_or(0));
+    let is_old = |made: u64| now_unix_seconds.saturating_sub(made) > TLS_LIFE.as_secs() / 3 * 2;
+    made.is_some_and(|made| is_old(made) || text(tls, "ca.crt").ok().as_deref() != Some(ca_pem))
 }
 
 fn unix_seconds() -> u64 {
@@ -180,17 +225,36 @@ fn unix_seconds() -> u64 {
 mod tests {
     use super::*;
 
+    fn made(ca: &Secret) -> Secret {
+        servers(&text(ca, "ca.crt").unwrap(), &text(ca, "ca.key").unwrap(), "wisp-system").unwrap()
+    }
+
     #[test]
     fn the_servers_certificate_is_signed_by_the_authority_and_has_all_names() {
         let ca = authority().unwrap();
-        let tls = servers(&text(&ca, "ca.crt").unwrap(), &text(&ca, "ca.key").unwrap(), "wisp-system").unwrap();
+        let tls = made(&ca);
         assert_eq!(text(&tls, "ca.crt").unwrap(), text(&ca, "ca.crt").unwrap());
-        assert!(!is_old(&tls));
         assert!(names_of("wisp-operator", "w").contains(&"wisp-operator.w.svc".to_owned()));
     }
 
     #[test]
-    fn a_certificate_of_unknown_age_is_old() {
-        assert!(is_old(&secret(TLS, [("tls.crt", String::new())])));
+    fn a_certificate_is_renewed_before_its_end_and_with_its_authority() {
+        let (ca, other) = (authority().unwrap(), authority().unwrap());
+        let (tls, ca, other) = (made(&ca), text(&ca, "ca.crt").unwrap(), text(&other, "ca.crt").unwrap());
+        let (now, day) = (unix_seconds(), DAY.as_secs());
+        for (due, ca, after_days) in [(false, &ca, 0), (false, &ca, 240), (true, &ca, 250), (true, &other, 0)] {
+            assert_eq!(is_due(&tls, ca, now + after_days * day), due, "after {after_days} days");
+        }
+    }
+
+    #[test]
+    fn what_somebody_brought_is_never_replaced_and_its_authority_is_trusted() {
+        let ca = authority().unwrap();
+        let ca_pem = text(&ca, "ca.crt").unwrap();
+        let theirs = secret(TLS, [("tls.crt", String::new()), ("ca.crt", "their CA".to_owned())]);
+        assert!(!is_due(&theirs, &ca_pem, u64::MAX));
+        assert_eq!(trusted(&theirs, &ca).unwrap(), "their CA");
+        assert_eq!(trusted(&secret(TLS, [("tls.crt", String::new())]), &ca).unwrap(), ca_pem);
+        assert_eq!(trusted(&made(&ca), &ca).unwrap(), ca_pem);
     }
 }

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use wisp_api::ingress::Visibility;
 use wisp_api::{FunctionKey, WasmFunctionSpec, names, route};
 
 /// Where activators listen.
@@ -61,8 +62,7 @@ impl Parent<'_> {
     #[must_use]
     pub fn ingress(&self) -> Option<Ingress> {
         let wanted = &self.spec.ingress;
-        let public = wanted.visibility == wisp_api::ingress::Visibility::Public;
-        if !public || wanted.gateway.is_some() || (wanted.hosts.is_empty() && wanted.class_name.is_empty()) {
+        if !self.is_public() || wanted.gateway.is_some() || (wanted.hosts.is_empty() && wanted.class_name.is_empty()) {
             return None;
         }
         let hosts = self.hosts();
@@ -82,7 +82,7 @@ impl Parent<'_> {
     /// The HTTPRoute of the Gateway API, when the function names a gateway: `name` or `namespace/name`.
     #[must_use]
     pub fn http_route(&self) -> Option<Value> {
-        let gateway = self.spec.ingress.gateway.as_ref()?;
+        let gateway = self.spec.ingress.gateway.as_ref().filter(|_| self.is_public())?;
         let (namespace, name) = gateway.split_once('/').unwrap_or((&self.key.namespace, gateway));
         Some(json!({
             "apiVersion": "gateway.networking.k8s.io/v1",
@@ -97,6 +97,10 @@ impl Parent<'_> {
                 }],
             },
         }))
+    }
+
+    fn is_public(&self) -> bool {
+        self.spec.ingress.visibility == Visibility::Public
     }
 
     fn hosts(&self) -> Vec<String> {
@@ -189,6 +193,8 @@ mod tests {
         let route = with(r#"{"gateway": "infra/main"}"#, |parent| parent.http_route()).unwrap();
         assert_eq!(route["spec"]["parentRefs"][0], json!({"name": "main", "namespace": "infra"}));
         assert!(with("{}", |parent| parent.http_route()).is_none());
+        let hidden = r#"{"gateway": "infra/main", "visibility": "cluster"}"#;
+        assert!(with(hidden, |parent| parent.http_route()).is_none());
     }
 
     #[test]

@@ -1,22 +1,29 @@
 //! What all controllers of the operator share.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
+use kube::runtime::events::Recorder;
 use kube::runtime::reflector::Store;
 use tokio::time::Instant;
 
 use crate::component::Components;
+use crate::functions::Functions;
+use crate::known::Known;
 use crate::metrics::Metrics;
 use crate::pod::Installation;
+use crate::surge::Surges;
 
 /// The name under which the operator applies.
 pub const MANAGER: &str = "wisp-operator";
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(300);
+/// What fails and is deleted is not reset by anybody; beyond this many, those whose pause is over are forgotten.
+const FAILING_MAX: usize = 4096;
 
 /// What a reconciliation needs beside its object.
 pub struct Context {
@@ -32,6 +39,16 @@ pub struct Context {
     pub components: Components,
     /// The activators' pods.
     pub activators: Store<Pod>,
+    /// All functions.
+    pub functions: Arc<Functions>,
+    /// Their children.
+    pub known: Known,
+    /// Whether the cluster has the Gateway API, as far as is known.
+    pub has_http_routes: AtomicBool,
+    /// Writes events of Kubernetes.
+    pub recorder: Recorder,
+    /// Who claimed warm instances lately.
+    pub surges: Surges,
     /// Counters.
     pub metrics: Metrics,
     /// Who failed how often in a row.
@@ -64,6 +81,9 @@ impl Patience {
     pub fn wait(&self, what: &str) -> Duration {
         let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
+        if failing.len() >= FAILING_MAX {
+            failing.retain(|_, found| found.until > now);
+        }
         let found = failing.entry(what.to_owned()).or_insert(Failing { count: 0, until: now });
         let wait = FIRST.saturating_mul(1 << found.count.min(10)).min(LONGEST);
         // All that failed at once shall not come back at once.
@@ -76,6 +96,22 @@ impl Patience {
     pub fn left(&self, what: &str) -> Option<Duration> {
         let failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         failing.get(what)?.until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    }
+
+    /// Whether it failed and has not gone well since.
+    pub fn is_failing(&self, what: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(what)
+    }
+
+    /// All that failed and is tried again: how often in a row, and how much of its pause is left.
+    pub fn queue(&self) -> Vec<(String, u32, Duration)> {
+        let (failing, now) = (self.0.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+        let entry = |(what, found): (&String, &Failing)| {
+            (what.clone(), found.count, found.until.saturating_duration_since(now))
+        };
+        let mut queue: Vec<_> = failing.iter().map(entry).collect();
+        queue.sort_by_key(|(_, _, left)| *left);
+        queue
     }
 
     /// It went well, or is gone.
@@ -99,7 +135,11 @@ mod tests {
         let last = (0..20).map(|_| patience.wait("a")).last().unwrap();
         assert!(last > LONGEST / 2 && last < LONGEST * 2, "{last:?}");
         assert!(patience.wait("b") < Duration::from_secs(1));
+        let queue = patience.queue();
+        assert_eq!((queue[0].0.as_str(), queue[0].1, queue[1].1), ("b", 1, 21));
+        assert!(patience.is_failing("a"));
         patience.reset("a");
+        assert!(!patience.is_failing("a"));
         assert!(patience.wait("a") < Duration::from_secs(1));
     }
 }

@@ -1,22 +1,42 @@
 //! The controllers: who is looked at when what changes.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Pod, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::Ingress;
+use futures::future::BoxFuture;
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::core::DynamicObject;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, WatchStreamExt, reflector, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use wisp_api::{WarmPool, WasmFunction, WasmRevision, names};
+use wisp_api::{FunctionKey, WarmPool, WasmFunction, WasmRevision, names};
 
+use crate::children::{POLICY, addresses};
 use crate::context::{Context, Error};
+use crate::dump::Shown;
+use crate::functions::News;
+use crate::known::{CHILDREN, ChildChanges};
 use crate::metrics::{Kind, Outcome};
-use crate::{function, pool, revision};
+use crate::reach::http_routes;
+use crate::{function, policy, pool, revision};
+
+/// What is watched beside the controllers' own objects.
+pub struct Sources {
+    /// The activators' pods.
+    pub activators: Activators,
+    /// Follows the functions.
+    pub follow: BoxFuture<'static, ()>,
+    /// What follows from their changes.
+    pub news: News,
+    /// Changes of their children.
+    pub children: ChildChanges,
+}
 
 /// The activators' pods, watched.
 pub struct Activators {
@@ -32,62 +52,132 @@ impl Activators {
         let (store, writer) = reflector::store();
         let pods: Api<Pod> = Api::namespaced(client.clone(), system);
         let selector = watcher::Config::default().labels("app.kubernetes.io/name=wisp-activator");
-        let events = watcher(pods, selector).default_backoff().reflect(writer).touched_objects();
-        Self { store, changes: events.map(drop).boxed() }
+        let events = watcher(pods, selector).default_backoff().reflect(writer);
+        let (known, mut before) = (store.clone(), Vec::new());
+        // Every function is looked at for it: only another address is worth that.
+        let changes = events.filter_map(move |_| {
+            // What is being listed is in the store when the list is whole.
+            let now = addresses(known.state().iter().map(|pod| &**pod));
+            let is_other = now != before;
+            before = now;
+            std::future::ready(is_other.then_some(()))
+        });
+        Self { store, changes: changes.boxed() }
     }
 }
 
-/// Runs all controllers until `shutdown`.
-pub async fn run(context: Arc<Context>, activators: Activators, shutdown: CancellationToken) {
+/// Runs all controllers until `shutdown`; `shown` is told where they keep what they see.
+pub async fn run(context: Arc<Context>, sources: Sources, shown: &OnceLock<Shown>, shutdown: CancellationToken) {
+    let Sources { activators, follow, news, children } = sources;
+    let follow = async {
+        shutdown.run_until_cancelled(follow).await;
+    };
+    let controllers = async {
+        // Who has which host is known when all functions are.
+        if shutdown.run_until_cancelled(context.functions.complete()).await.is_some() {
+            control(&context, (activators, children, news), shown, &shutdown).await;
+        }
+    };
+    futures::join!(follow, controllers);
+}
+
+async fn control(
+    context: &Arc<Context>,
+    (activators, children, news): (Activators, ChildChanges, News),
+    shown: &OnceLock<Shown>,
+    shutdown: &CancellationToken,
+) {
     let client = &context.client;
     let all = watcher::Config::default();
-    let children = all.clone().labels("app.kubernetes.io/managed-by=wisp");
     let instances = all.clone().labels(&format!("{}=true", names::LABEL_INSTANCE));
+    let policies = all.clone().labels(CHILDREN).fields(&format!("metadata.name={POLICY}"));
     let stop = || shutdown.clone().cancelled_owned();
 
-    let functions = Controller::new(Api::<WasmFunction>::all(client.clone()), all.clone())
-        .owns(Api::<WasmRevision>::all(client.clone()), all.clone())
-        .owns(Api::<Service>::all(client.clone()), children.clone())
-        .owns(Api::<EndpointSlice>::all(client.clone()), children.clone())
-        .owns(Api::<Ingress>::all(client.clone()), children)
+    let functions = functions(context, children)
         .reconcile_all_on(activators.changes)
+        .reconcile_on(received(news.functions).map(|key| reference(&key)))
         .graceful_shutdown_on(stop())
         .run(
             function::reconcile,
             |object, error, context| failed(Kind::Function, &*object, error, &context),
-            Arc::clone(&context),
+            Arc::clone(context),
         )
-        .for_each(|done| count(&context, Kind::Function, done.is_ok()));
-    let revisions = Controller::new(Api::<WasmRevision>::all(client.clone()), all.clone())
-        .watches(Api::<Pod>::all(client.clone()), instances.clone(), revision_of)
+        .for_each(|done| count(context, Kind::Function, done.is_ok()));
+    let revisions = Controller::new(Api::<WasmRevision>::all(client.clone()), all.clone()).watches(
+        Api::<Pod>::all(client.clone()),
+        instances.clone(),
+        revision_of,
+    );
+    let pools = Controller::new(Api::<WarmPool>::all(client.clone()), all)
+        .owns(Api::<Pod>::all(client.clone()), instances)
+        .reconcile_on(received(news.pools).map(|namespace| ObjectRef::new(names::DEFAULT_POOL).within(&namespace)));
+    // It was not set before: there is one leader in the life of a process.
+    let _set = shown.set(Shown { context: Arc::clone(context), revisions: revisions.store(), pools: pools.store() });
+    let revisions = revisions
         .graceful_shutdown_on(stop())
         .run(
             revision::reconcile,
             |object, error, context| failed(Kind::Revision, &*object, error, &context),
-            Arc::clone(&context),
+            Arc::clone(context),
         )
-        .for_each(|done| count(&context, Kind::Revision, done.is_ok()));
-    let pools = Controller::new(Api::<WarmPool>::all(client.clone()), all.clone())
-        .owns(Api::<Pod>::all(client.clone()), instances)
-        .watches(Api::<WasmFunction>::all(client.clone()), all, default_pool_of)
+        .for_each(|done| count(context, Kind::Revision, done.is_ok()));
+    let pools = pools
         .graceful_shutdown_on(stop())
         .run(
             pool::reconcile,
             |object, error, context| failed(Kind::Pool, &*object, error, &context),
-            Arc::clone(&context),
+            Arc::clone(context),
         )
-        .for_each(|done| count(&context, Kind::Pool, done.is_ok()));
-    futures::join!(functions, revisions, pools);
+        .for_each(|done| count(context, Kind::Pool, done.is_ok()));
+    let policies = Controller::new(Api::<NetworkPolicy>::all(client.clone()), policies)
+        .reconcile_on(received(news.policies).map(|namespace| ObjectRef::new(POLICY).within(&namespace)))
+        .graceful_shutdown_on(stop())
+        .run(
+            policy::reconcile,
+            |object, error, context| failed(Kind::Policy, &*object, error, &context),
+            Arc::clone(context),
+        )
+        .for_each(|done| count(context, Kind::Policy, done.is_ok()));
+    futures::join!(functions, revisions, pools, policies);
+}
+
+/// Functions and what they own. Policies and pools are no function's own: any function of the namespace makes them again.
+fn functions(context: &Arc<Context>, children: ChildChanges) -> Controller<WasmFunction> {
+    let client = &context.client;
+    let all = watcher::Config::default();
+    let (of_policy, of_pool, pools) =
+        (Arc::clone(&context.functions), Arc::clone(&context.functions), context.known.pools.clone());
+    // A pool's status changes with every claim, and is no function's business.
+    let without_pool = move |pool: WarmPool| {
+        let is_gone = pools.get(&ObjectRef::from_obj(&pool)).is_none();
+        Some(reference(&of_pool.any_with_pool(&pool.namespace()?).filter(|_| is_gone)?))
+    };
+    let controller = Controller::new(Api::<WasmFunction>::all(client.clone()), all.clone())
+        .owns(Api::<WasmRevision>::all(client.clone()), all.clone())
+        .owns_stream(children.services)
+        .owns_stream(children.slices)
+        .owns_stream(children.ingresses)
+        .watches_stream(children.policies, move |policy| Some(reference(&of_policy.any_in(&policy.namespace()?)?)))
+        .watches_stream(children.pools, without_pool);
+    if !context.has_http_routes.load(Ordering::Relaxed) {
+        return controller;
+    }
+    let routes = http_routes();
+    controller.owns_with(Api::<DynamicObject>::all_with(client.clone(), &routes), routes, all.labels(CHILDREN))
+}
+
+fn reference(key: &FunctionKey) -> ObjectRef<WasmFunction> {
+    ObjectRef::new(&key.name).within(&key.namespace)
+}
+
+fn received<T>(receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> {
+    futures::stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) })
 }
 
 /// By the label: a claimed pod has its revision's before it has its owner.
 fn revision_of(pod: Pod) -> Option<ObjectRef<WasmRevision>> {
     let name = pod.labels().get(names::LABEL_REVISION)?;
     Some(ObjectRef::new(name).within(&pod.namespace()?))
-}
-
-fn default_pool_of(function: WasmFunction) -> Option<ObjectRef<WarmPool>> {
-    Some(ObjectRef::new(names::DEFAULT_POOL).within(&function.namespace()?))
 }
 
 fn failed<K>(kind: Kind, object: &K, error: &Error, context: &Context) -> Action

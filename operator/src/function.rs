@@ -1,29 +1,24 @@
 //! One function: its revisions, where its requests go, how it is reached, and what is said of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::core::DynamicObject;
-use kube::discovery::ApiResource;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 use wisp_api::ingress::Visibility;
 use wisp_api::revision::CompiledArtifact;
-use wisp_api::scaling::Start;
 use wisp_api::status::Reason;
-use wisp_api::{
-    FunctionKey, Target, WarmPool, WarmPoolSpec, WasmFunction, WasmRevision, WasmRevisionSpec, names, route, validate,
-};
-use wisp_kubernetes::{ApplyError, apply};
+use wisp_api::{FunctionKey, Target, WasmFunction, WasmRevision, WasmRevisionSpec, names, route, validate};
 
-use crate::children::{self, Parent};
+use crate::children::Parent;
 use crate::component::{Compiled, Refusal, Retry};
 use crate::context::{Context, Error, MANAGER};
-use crate::plan;
+use crate::reach::{Reached, reach};
 use crate::status::{self, Seen, Step};
+use crate::{events, plan};
 
 /// Brings one function closer to what its spec says.
 ///
@@ -38,7 +33,10 @@ pub async fn reconcile(function: Arc<WasmFunction>, context: Arc<Context>) -> Re
     let problems = validate(&work.key.name, &function.spec, Target::Cluster);
     if !problems.is_empty() {
         let message = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        work.say(work.nothing(Step::Bad(Reason::InvalidSpec, message))).await?;
+        let unseen = "the spec is refused; what was there before stays as it is";
+        let unseen = Step::Unknown(Reason::InvalidSpec, unseen.to_owned());
+        let nothing = work.nothing(Step::Bad(Reason::InvalidSpec, message));
+        work.say(Seen { revision: unseen.clone(), routes: unseen, ..nothing }).await?;
         return Ok(Action::await_change());
     }
     work.reconcile().await
@@ -66,7 +64,12 @@ impl<'a> Work<'a> {
         let mut refusal = None;
         if is_new || !newest.is_some_and(plan::is_ready) {
             self.announce_compiling(&revisions).await?;
-            match self.context.components.compile(&self.key.namespace, spec).await {
+            let (components, namespace) = (&self.context.components, &self.key.namespace);
+            let compiled = match newest.filter(|_| !is_new) {
+                Some(newest) => components.compile_again(namespace, &newest.spec).await,
+                None => components.compile(namespace, spec).await,
+            };
+            match compiled {
                 Ok(compiled) if is_new => revisions.push(self.make_revision(&revisions, compiled).await?),
                 Ok(compiled) => {
                     let newest = revisions.pop().expect("one that is not ready is there");
@@ -75,21 +78,23 @@ impl<'a> Work<'a> {
                 Err(problem) => refusal = Some(problem),
             }
         }
-        let routes = self.reach().await?;
+        let parent = Parent { key: &self.key, spec, owner: &self.owner, domain: &self.context.domain };
+        let Reached { routes, again } = reach(self.context, parent).await?;
         let seen = self.seen(&revisions, refusal.as_ref(), routes);
         let traffic = seen.traffic.clone();
         self.say(seen).await?;
         self.forget_old(&revisions, &traffic).await?;
-        Ok(self.next(refusal))
+        let again = [again, self.patience(refusal)].into_iter().flatten().min();
+        Ok(again.map_or_else(Action::await_change, Action::requeue))
     }
 
-    fn next(&self, refusal: Option<Refusal>) -> Action {
+    fn patience(&self, refusal: Option<Refusal>) -> Option<Duration> {
         let name = format!("compile {}", self.key);
         match refusal {
-            Some(Refusal { retry: Retry::Later, .. }) => Action::requeue(self.context.patience.wait(&name)),
+            Some(Refusal { retry: Retry::Later, .. }) => Some(self.context.patience.wait(&name)),
             _ => {
                 self.context.patience.reset(&name);
-                Action::await_change()
+                None
             }
         }
     }
@@ -112,6 +117,7 @@ impl<'a> Work<'a> {
             WasmRevisionSpec {
                 function: self.key.name.clone(),
                 digest: compiled.digest.clone(),
+                image: compiled.image.clone(),
                 replicas: self.function.spec.scaling.initial,
                 template: self.function.spec.clone(),
             },
@@ -134,92 +140,6 @@ impl<'a> Work<'a> {
         Ok(self.revision_api().patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch)).await?)
     }
 
-    /// Service, endpoints and routes: how clients reach it.
-    async fn reach(&self) -> Result<Step, Error> {
-        let parent =
-            Parent { key: &self.key, spec: &self.function.spec, owner: &self.owner, domain: &self.context.domain };
-        match self.apply_children(parent).await {
-            Ok(()) => Ok(Step::Good),
-            Err(ApplyError::Foreign { kind, name }) => {
-                let message = format!(
-                    "{kind} {name:?} is in namespace {:?} already and is not this function's; rename one of the two",
-                    self.key.namespace
-                );
-                Ok(Step::Bad(Reason::HostConflict, message))
-            }
-            Err(ApplyError::Api(kube::Error::Api(status)))
-                if status.code == 404 && self.function.spec.ingress.gateway.is_some() =>
-            {
-                let message = "spec.ingress.gateway needs the Gateway API, and this cluster has no HTTPRoute; install it, or use className";
-                Ok(Step::Bad(Reason::InvalidSpec, message.to_owned()))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn apply_children(&self, parent: Parent<'_>) -> Result<(), ApplyError> {
-        let (client, namespace) = (&self.context.client, &self.key.namespace);
-        let policies: Api<NetworkPolicy> = Api::namespaced(client.clone(), namespace);
-        let policy = children::network_policy(namespace, &self.context.system);
-        policies.patch(children::POLICY, &PatchParams::apply(MANAGER), &Patch::Apply(&policy)).await?;
-        if self.function.spec.scaling.start == Start::Warm {
-            self.ensure_pool().await?;
-        }
-        apply(&Api::namespaced(client.clone(), namespace), MANAGER, &parent.service()).await?;
-        let activators = self.context.activators.state();
-        let addresses = children::addresses(activators.iter().map(|pod| &**pod));
-        apply(&Api::namespaced(client.clone(), namespace), MANAGER, &parent.endpoints(&addresses)).await?;
-        let ingresses = Api::namespaced(client.clone(), namespace);
-        match parent.ingress() {
-            Some(ingress) => drop(apply(&ingresses, MANAGER, &ingress).await?),
-            None => self.withdraw(&ingresses).await?,
-        }
-        if let Some(route) = parent.http_route() {
-            self.apply_route(route).await?;
-        }
-        Ok(())
-    }
-
-    /// Takes away a child that the function no longer asks for.
-    async fn withdraw<K>(&self, api: &Api<K>) -> Result<(), ApplyError>
-    where
-        K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
-    {
-        let Some(found) = api.get_metadata_opt(&self.key.name).await? else { return Ok(()) };
-        if found.owner_references().iter().any(|owner| owner.uid == self.owner.uid) {
-            gone_is_good(api.delete(&self.key.name, &DeleteParams::default()).await.map(drop))?;
-        }
-        Ok(())
-    }
-
-    /// The kind may not be installed, which the API server says.
-    async fn apply_route(&self, route: serde_json::Value) -> Result<(), ApplyError> {
-        let kind = kube::core::GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute");
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.context.client.clone(), &self.key.namespace, &ApiResource::from_gvk(&kind));
-        if let Some(found) = api.get_opt(&self.key.name).await?
-            && !found.owner_references().iter().any(|owner| owner.uid == self.owner.uid)
-        {
-            return Err(ApplyError::Foreign { kind: kind.kind, name: self.key.name.clone() });
-        }
-        api.patch(&self.key.name, &PatchParams::apply(MANAGER), &Patch::Apply(&route)).await?;
-        Ok(())
-    }
-
-    /// The pool of the namespace; one that is there already is somebody's choice and stays as it is.
-    async fn ensure_pool(&self) -> Result<(), ApplyError> {
-        let pools: Api<WarmPool> = Api::namespaced(self.context.client.clone(), &self.key.namespace);
-        if pools.get_metadata_opt(names::DEFAULT_POOL).await?.is_some() {
-            return Ok(());
-        }
-        let mut pool = WarmPool::new(names::DEFAULT_POOL, WarmPoolSpec::default());
-        pool.labels_mut().insert("app.kubernetes.io/managed-by".to_owned(), "wisp".to_owned());
-        match pools.create(&PostParams::default(), &pool).await {
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-            made => Ok(made.map(drop)?),
-        }
-    }
-
     fn seen(&self, revisions: &[WasmRevision], refusal: Option<&Refusal>, routes: Step) -> Seen {
         let spec = &self.function.spec;
         let latest_ready = revisions.iter().rev().find(|revision| plan::is_ready(revision)).map(ResourceExt::name_any);
@@ -235,7 +155,10 @@ impl<'a> Work<'a> {
             Some(latest) => {
                 let latest = wisp_api::RevisionKey::new(&self.key.namespace, latest);
                 match route::traffic(spec, &latest, &known) {
-                    Ok(traffic) => seen.traffic = traffic,
+                    Ok(traffic) => {
+                        seen.revision = plan::failing(revisions, &traffic).unwrap_or(Step::Good);
+                        seen.traffic = traffic;
+                    }
                     Err(unknown) => {
                         let there = known.join(", ");
                         let message = format!("spec.traffic names revision {unknown:?}, and there are {there}");
@@ -274,7 +197,7 @@ impl<'a> Work<'a> {
             return Ok(());
         }
         let waiting = Step::Waiting("the component is pulled and compiled".to_owned());
-        self.say(Seen { revision: waiting.clone(), ..self.nothing(waiting) }).await
+        self.say(Seen { revision: waiting.clone(), routes: waiting.clone(), ..self.nothing(waiting) }).await
     }
 
     /// Writes the status, when it says something new.
@@ -290,6 +213,9 @@ impl<'a> Work<'a> {
         let functions: Api<WasmFunction> = Api::namespaced(self.context.client.clone(), &self.key.namespace);
         let parameters = PatchParams::apply(MANAGER).force();
         functions.patch_status(&self.key.name, &parameters, &Patch::Apply(&patch)).await?;
+        for happened in events::between(before, &status) {
+            events::tell(&self.context.recorder, self.function, happened).await;
+        }
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use wisp_api::names;
 
 /// A pod that fails within this time of its creation was broken from its beginning.
-const EARLY: Duration = Duration::from_secs(30);
+pub const EARLY: Duration = Duration::from_secs(30);
 
 /// Pods by what is to become of them.
 #[derive(Debug, Default)]

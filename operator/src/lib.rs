@@ -5,13 +5,16 @@
 //!
 //! In the order of the data:
 //!
-//! - [`controllers`] says who is looked at when what changes, with the [`context`] that all share.
+//! - [`controllers`] says who is looked at when what changes, with the [`context`] that all share. [`functions`] knows what
+//!   a change of one function means for others, [`hosts`] which of two has a host.
 //! - [`function`] brings one function closer to its spec: [`component`] finds and compiles what it runs, [`plan`] says
-//!   which revisions it should have, [`children`] are the objects by which it is reached, [`status`] is what is said of
-//!   it.
-//! - [`revision`] and [`pool`] create and delete [`pod`]s; [`instances`] sorts those that are there.
-//! - [`bootstrap`] makes the installation's own secrets; [`artifacts`] hands compiled code to the nodes.
-//! - [`metrics`] counts.
+//!   which revisions it should have, [`children`] are the objects by which it is reached, [`reach`] applies those that are
+//!   not as [`known`] shows them, [`status`] is what is said of it, and [`events`] what is told when that changes.
+//! - [`revision`] and [`pool`] create and delete [`pod`]s; [`instances`] sorts those that are there, [`surge`] says how
+//!   large a pool is for the moment. [`policy`] keeps the NetworkPolicy of a namespace.
+//! - [`bootstrap`] makes the installation's own secrets, [`renewal`] keeps them fresh; [`artifacts`] hands compiled code to
+//!   the nodes.
+//! - [`metrics`] counts, [`dump`] shows what the operator sees.
 
 #![forbid(unsafe_code)]
 
@@ -21,11 +24,21 @@ pub mod children;
 pub mod component;
 pub mod context;
 pub mod controllers;
+pub mod dump;
+pub mod events;
 pub mod function;
+pub mod functions;
+pub mod hosts;
 pub mod instances;
+pub mod known;
 pub mod metrics;
 pub mod plan;
 pub mod pod;
+pub mod policy;
 pub mod pool;
+pub mod reach;
+pub mod renewal;
 pub mod revision;
 pub mod status;
+pub mod surge;
+mod watched;

@@ -4,19 +4,21 @@
 
 mod args;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, ResourceExt};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use wisp_chassis::admin::{self, Admin};
 use wisp_chassis::log;
@@ -26,9 +28,13 @@ use wisp_operator::artifacts::Artifacts;
 use wisp_operator::bootstrap::{Secrets, bootstrap};
 use wisp_operator::component::{ComponentSettings, Components};
 use wisp_operator::context::{Context, MANAGER};
-use wisp_operator::controllers::{self, Activators};
+use wisp_operator::controllers::{self, Activators, Sources};
+use wisp_operator::dump::{Shown, dump};
+use wisp_operator::known::Known;
 use wisp_operator::metrics::Metrics;
 use wisp_operator::pod::Installation;
+use wisp_operator::reach::has_http_routes;
+use wisp_operator::{functions, renewal};
 
 use crate::args::Args;
 
@@ -46,22 +52,26 @@ async fn main() -> Result<()> {
     let metrics = Metrics::register(&mut registry);
     let is_ready = Arc::new(AtomicBool::new(false));
     let listener = TcpListener::bind(args.admin).await.with_context(|| format!("cannot listen on {}", args.admin))?;
-    let admin = tokio::spawn(serve_admin(listener, registry, Arc::clone(&is_ready), shutdown.clone()));
+    let shown = Arc::new(OnceLock::new());
+    let port = admin_port(registry, Arc::clone(&is_ready), Arc::clone(&shown));
+    let admin = tokio::spawn(serve_admin(listener, port, shutdown.clone()));
 
     let client = wisp_kubernetes::client().await?;
-    let ended = operate(&args, client, (metrics, is_ready), &shutdown).await;
+    let ended = operate(&args, client, Seen { metrics, is_ready, shown }, &shutdown).await;
     shutdown.cancel();
     stop.abort();
     admin.await.context("the admin port failed")?;
     ended
 }
 
-async fn operate(
-    args: &Args,
-    client: Client,
-    (metrics, is_ready): (Metrics, Arc<AtomicBool>),
-    shutdown: &CancellationToken,
-) -> Result<()> {
+/// What the admin port shows.
+struct Seen {
+    metrics: Metrics,
+    is_ready: Arc<AtomicBool>,
+    shown: Arc<OnceLock<Shown>>,
+}
+
+async fn operate(args: &Args, client: Client, seen: Seen, shutdown: &CancellationToken) -> Result<()> {
     if !args.no_crds {
         install_crds(&client).await?;
     }
@@ -71,11 +81,12 @@ async fn operate(
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let identity = InstallationKey::new(&secrets.identity_key).context("secret wisp-identity has no key")?;
     let artifacts = Artifacts::new(client.clone(), components.clone(), args.namespace.clone(), identity);
-    let served = secrets.clone();
+    let (renewed, certificates) = watch::channel(secrets.certificate.clone());
     let token = shutdown.clone();
-    let artifacts = tokio::spawn(async move { artifacts.serve(listener, &served, token).await });
+    let artifacts = tokio::spawn(async move { artifacts.serve(listener, certificates, token).await });
+    let renewal = tokio::spawn(renewal::follow(client.clone(), args.namespace.clone(), renewed));
     let installation = installation(args, &client, &secrets).await?;
-    is_ready.store(true, Ordering::Relaxed);
+    seen.is_ready.store(true, Ordering::Relaxed);
 
     let of = LeaseOf { namespace: &args.namespace, name: MANAGER, identity: &args.name };
     let lease = Lease::new(client.clone(), of, lease_settings());
@@ -84,25 +95,46 @@ async fn operate(
         return Ok(());
     }
     tracing::info!("leading");
+    let (context, sources) = context(args, client, (installation, components), seen.metrics).await?;
+    let (shown, token) = (seen.shown, shutdown.clone());
+    let controllers = tokio::spawn(async move { controllers::run(context, sources, &shown, token).await });
+    tokio::select! {
+        lost = lease.hold() => bail!("{lost}; another replica goes on"),
+        ended = controllers => ended.context("a controller panicked")?,
+        ended = artifacts => ended.context("the artifact server panicked")?.context("the artifact server failed")?,
+        ended = renewal => ended.context("the renewal of certificates panicked")?,
+    }
+    lease.release().await;
+    Ok(())
+}
+
+async fn context(
+    args: &Args,
+    client: Client,
+    (installation, components): (Installation, Components),
+    metrics: Metrics,
+) -> Result<(Arc<Context>, Sources)> {
+    let has_http_routes = has_http_routes(&client).await.context("the API server cannot be asked for its kinds")?;
     let activators = Activators::watch(&client, &args.namespace);
+    let (functions, follow, news) = functions::follow(&client, args.domain.clone());
+    let (known, children) = Known::watch(&client);
+    let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(args.name.clone()) };
     let context = Arc::new(Context {
+        recorder: Recorder::new(client.clone(), reporter),
         client,
         system: args.namespace.clone(),
         domain: args.domain.clone(),
         installation,
         components,
         activators: activators.store.clone(),
+        functions,
+        known,
+        has_http_routes: has_http_routes.into(),
         metrics,
         patience: Default::default(),
+        surges: Default::default(),
     });
-    let controllers = tokio::spawn(controllers::run(context, activators, shutdown.clone()));
-    tokio::select! {
-        lost = lease.hold() => bail!("{lost}; another replica goes on"),
-        ended = controllers => ended.context("a controller panicked")?,
-        ended = artifacts => ended.context("the artifact server panicked")?.context("the artifact server failed")?,
-    }
-    lease.release().await;
-    Ok(())
+    Ok((context, Sources { activators, follow: Box::pin(follow), news, children }))
 }
 
 /// Nothing waits on a path of requests for the operator: it may take longer than the autoscaler.
@@ -161,16 +193,20 @@ async fn installation(args: &Args, client: &Client, secrets: &Secrets) -> Result
     })
 }
 
-async fn serve_admin(listener: TcpListener, registry: Registry, ready: Arc<AtomicBool>, shutdown: CancellationToken) {
-    let admin = Arc::new(Admin {
+fn admin_port(registry: Registry, ready: Arc<AtomicBool>, shown: Arc<OnceLock<Shown>>) -> Admin {
+    Admin {
         registry,
         ready: Box::new(move || ready.load(Ordering::Relaxed)),
-        dump: Box::new(serde_json::Value::default),
-    });
+        dump: Box::new(move || dump(shown.get())),
+    }
+}
+
+async fn serve_admin(listener: TcpListener, admin: Admin, shutdown: CancellationToken) {
+    let admin = Arc::new(admin);
     let handler = move |request| {
         let admin = Arc::clone(&admin);
         async move {
-            let nothing = || admin::text(http::StatusCode::NOT_FOUND, "try /live, /ready or /metrics\n");
+            let nothing = || admin::text(http::StatusCode::NOT_FOUND, "try /live, /ready, /metrics or /dump\n");
             admin.respond(&request).unwrap_or_else(nothing)
         }
     };

@@ -37,6 +37,8 @@ pub enum Kind {
     Revision,
     /// Warm pools.
     Pool,
+    /// NetworkPolicies.
+    Policy,
 }
 
 impl Metrics {

@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use wisp_api::function::WasmFunctionSpec;
 use wisp_api::ingress::Ingress;
 use wisp_api::scaling::Scaling;
-use wisp_api::status::TrafficStatus;
+use wisp_api::status::{Reason, TrafficStatus};
 use wisp_api::{WasmRevision, names};
 
 use kube::ResourceExt;
+
+use crate::status::Step;
 
 /// Whether `spec` runs something else than a revision that was made from `template`: decision 0002.
 #[must_use]
@@ -42,6 +44,20 @@ pub fn ordered(function: &str, revisions: Vec<WasmRevision>) -> Vec<WasmRevision
 #[must_use]
 pub fn is_ready(revision: &WasmRevision) -> bool {
     revision.status.as_ref().is_some_and(|status| !status.artifacts.is_empty())
+}
+
+/// What keeps instances from running, as the newest of the revisions with traffic says that has a complaint.
+#[must_use]
+pub fn failing(revisions: &[WasmRevision], traffic: &[TrafficStatus]) -> Option<Step> {
+    let used = |revision: &&WasmRevision| traffic.iter().any(|target| target.revision == revision.name_any());
+    revisions.iter().rev().filter(used).find_map(|revision| {
+        let ready = revision.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == "Ready")?;
+        let reason = [Reason::InstancesFailing, Reason::QuotaExceeded]
+            .into_iter()
+            .find(|reason| ready.reason == format!("{reason:?}"))?;
+        let message = format!("{}: {}", revision.name_any(), ready.message);
+        (ready.status == "False").then_some(Step::Bad(reason, message))
+    })
 }
 
 /// Revisions to be removed: without traffic and without instances, beyond `limit`, oldest first. The newest stays.
@@ -109,6 +125,26 @@ mod tests {
         let all = ["cart-00010", "cart-00002", "cart-x", "cartoon-00001"].map(|name| revision(name, 0)).to_vec();
         let names: Vec<String> = ordered("cart", all).iter().map(ResourceExt::name_any).collect();
         assert_eq!(names, ["cart-00002", "cart-00010"]);
+    }
+
+    #[test]
+    fn a_revision_whose_instances_do_not_run_is_the_functions_trouble() {
+        let complains = |name: &str, reason: &str| {
+            let mut revision = revision(name, 0);
+            let condition = json!({"type": "Ready", "status": "False", "reason": reason, "message": "exit code 1",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            revision.status.as_mut().unwrap().conditions = vec![serde_json::from_value(condition).unwrap()];
+            revision
+        };
+        let all = [
+            complains("cart-00001", "InstancesFailing"),
+            complains("cart-00002", "QuotaExceeded"),
+            revision("cart-00003", 0),
+        ];
+        let quota = Step::Bad(Reason::QuotaExceeded, "cart-00002: exit code 1".to_owned());
+        assert_eq!(failing(&all, &traffic("cart-00002")), Some(quota));
+        assert_eq!(failing(&all, &traffic("cart-00003")), None, "the others have no traffic");
+        assert_eq!(failing(&[complains("cart-00001", "Progressing")], &traffic("cart-00001")), None);
     }
 
     #[test]

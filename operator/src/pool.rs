@@ -10,14 +10,16 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, P
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use serde_json::json;
-use wisp_api::scaling::Start;
-use wisp_api::{WarmPool, WasmFunction, WasmRevision, names};
+use wisp_api::status::Reason;
+use wisp_api::{WarmPool, WasmRevision, names};
 
 use crate::context::{Context, Error, MANAGER};
+use crate::events::{self, Happened, Severity};
 use crate::function::gone_is_good;
 use crate::instances;
 use crate::pod::{PodOf, Role};
 use crate::revision::delete_over;
+use crate::surge::Wanted;
 
 /// Fills one pool, and gives claimed pods to their revisions.
 ///
@@ -34,11 +36,11 @@ pub async fn reconcile(pool: Arc<WarmPool>, context: Arc<Context>) -> Result<Act
     let owned = |pod: &&Pod| pod.owner_references().iter().any(|owner| owner.uid == pool.uid().unwrap_or_default());
     let (waiting, claimed): (Vec<&Pod>, Vec<&Pod>) =
         listed.iter().filter(owned).partition(|pod| pod.labels().get(names::LABEL_POOL) == Some(&name));
-    for pod in claimed {
+    for pod in &claimed {
         adopt(&context, &pods, pod).await?;
     }
     // After its claimed pods have another owner: what it owns goes with it.
-    if is_ours(&pool) && !is_wanted(&context, &namespace).await? {
+    if is_ours(&pool) && context.functions.any_with_pool(&namespace).is_none() {
         let pools: Api<WarmPool> = Api::namespaced(context.client.clone(), &namespace);
         gone_is_good(pools.delete(&name, &DeleteParams::default()).await.map(drop))?;
         return Ok(Action::await_change());
@@ -46,9 +48,10 @@ pub async fn reconcile(pool: Arc<WarmPool>, context: Arc<Context>) -> Result<Act
     let sorted = instances::sort(waiting);
     delete_over(&context, &pods, &sorted).await?;
     let who = format!("pool {namespace}/{name}");
-    let wanted = pool.spec.size as usize;
+    let Wanted { instances: wanted, lasts } = context.surges.claimed(&who, claimed.len(), &pool.spec);
     if let Some(words) = sorted.failed.first() {
         tracing::warn!(pool = who, words, "warm instances fail");
+        complain(&context, &pool, Reason::InstancesFailing, words).await;
         context.patience.wait(&who);
     } else if sorted.live.iter().any(|pod| instances::has_lasted(pod, Timestamp::now())) {
         context.patience.reset(&who);
@@ -63,6 +66,7 @@ pub async fn reconcile(pool: Arc<WarmPool>, context: Arc<Context>) -> Result<Act
         shrink(&pods, &sorted.live[wanted..]).await?;
     }
     say(&pool, &context, running(&sorted.live)).await?;
+    let again = [again, lasts].into_iter().flatten().min();
     Ok(again.map_or_else(Action::await_change, Action::requeue))
 }
 
@@ -72,12 +76,10 @@ fn is_ours(pool: &WarmPool) -> bool {
         && pool.labels().get("app.kubernetes.io/managed-by").map(String::as_str) == Some("wisp")
 }
 
-async fn is_wanted(context: &Context, namespace: &str) -> Result<bool, Error> {
-    let functions: Api<WasmFunction> = Api::namespaced(context.client.clone(), namespace);
-    let listed = functions.list(&ListParams::default()).await?;
-    Ok(listed
-        .iter()
-        .any(|function| function.spec.scaling.start == Start::Warm && function.metadata.deletion_timestamp.is_none()))
+async fn complain(context: &Context, pool: &WarmPool, reason: Reason, words: &str) {
+    let note = format!("warm instances do not run: {words}; see their logs and events");
+    let happened = Happened { severity: Severity::Warning, reason: format!("{reason:?}"), action: "Fill", note };
+    events::tell(&context.recorder, pool, happened).await;
 }
 
 /// Makes what is missing. Where a quota leaves no room: how long to wait.
@@ -95,6 +97,7 @@ async fn fill(pool: &WarmPool, context: &Context, count: usize) -> Result<Option
         }
         Err(kube::Error::Api(refused)) if refused.code == 403 => {
             tracing::warn!(pool = name, namespace, reason = refused.message, "warm instances are refused");
+            complain(context, pool, Reason::QuotaExceeded, &refused.message).await;
             Ok(Some(context.patience.wait(&format!("pool {namespace}/{name}"))))
         }
         Err(error) => Err(error.into()),

@@ -48,12 +48,20 @@ pub async fn reconcile(revision: Arc<WasmRevision>, context: Arc<Context>) -> Re
         outcome.ready = failing(words);
     } else if sorted.live.iter().any(|pod| instances::has_lasted(pod, Timestamp::now())) {
         context.patience.reset(&who);
+    } else if context.patience.is_failing(&who) {
+        // A new one may be about to fail as the last did: what was said holds until one has lasted.
+        outcome.ready = status::as_before(&revision);
+        outcome.again = Some(instances::EARLY);
     }
-    match context.patience.left(&who) {
+    let left = context.patience.left(&who).filter(|_| missing > 0);
+    if left.is_none() && matches!(outcome.ready, Step::Bad(Reason::QuotaExceeded, _)) {
+        outcome.ready = Step::Good;
+    }
+    match left {
         // What was just deleted for its failure is not made again before its time.
-        Some(left) if missing > 0 => outcome.again = Some(left),
-        _ if missing > 0 => create(&revision, &context, missing.min(CREATED_AT_ONCE), &mut outcome).await?,
-        _ => outcome.ready = instances::stuck(&sorted.live).map_or(outcome.ready, |words| failing(&words)),
+        Some(left) => outcome.again = Some(left),
+        None if missing > 0 => create(&revision, &context, missing.min(CREATED_AT_ONCE), &mut outcome).await?,
+        None => outcome.ready = instances::stuck(&sorted.live).map_or(outcome.ready, |words| failing(&words)),
     }
     say(&revision, &context, &outcome).await?;
     Ok(outcome.again.map_or_else(Action::await_change, Action::requeue))

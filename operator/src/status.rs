@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use wisp_api::status::{Reason, TrafficStatus, WasmFunctionStatus};
-use wisp_api::{FunctionKey, route};
+use wisp_api::{FunctionKey, WasmRevision, route};
 
 /// What was found of one step: well, or a reason and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Step {
     Waiting(String),
     /// It cannot be done.
     Bad(Reason, String),
+    /// It was not looked at, for this reason.
+    Unknown(Reason, String),
 }
 
 /// All that a status tells.
@@ -81,12 +83,25 @@ pub fn revision_ready(step: &Step, old: &[Condition]) -> Condition {
     keep_time(step.condition("Ready", Reason::Progressing), old)
 }
 
+/// What a revision says of its instances already.
+#[must_use]
+pub fn as_before(revision: &WasmRevision) -> Step {
+    let conditions = revision.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let said = conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status == "False");
+    said.map_or(Step::Good, |said| {
+        let reason = [Reason::QuotaExceeded, Reason::InstancesFailing];
+        let reason = reason.into_iter().find(|reason| said.reason == format!("{reason:?}"));
+        Step::Bad(reason.unwrap_or(Reason::InstancesFailing), said.message.clone())
+    })
+}
+
 impl Step {
     fn condition(&self, name: &str, waiting: Reason) -> Condition {
         let (status, reason, message) = match self {
             Self::Good => ("True", Reason::Ready, String::new()),
             Self::Waiting(message) => ("False", waiting, message.clone()),
             Self::Bad(reason, message) => ("False", *reason, message.clone()),
+            Self::Unknown(reason, message) => ("Unknown", *reason, message.clone()),
         };
         Condition {
             type_: name.to_owned(),
@@ -154,6 +169,20 @@ mod tests {
         assert_eq!(condition(&status, "Ready").reason, "ImageNotFound");
         assert_eq!(condition(&status, "Ready").message, "push it");
         assert_eq!(condition(&status, "RevisionReady").reason, "Progressing");
+    }
+
+    #[test]
+    fn what_was_not_looked_at_is_unknown() {
+        let unknown = Step::Unknown(Reason::InvalidSpec, "the spec is refused".to_owned());
+        let component = Step::Bad(Reason::InvalidSpec, "correct it".to_owned());
+        let status = of(Seen { component, revision: unknown.clone(), routes: unknown, ..seen() }, None);
+        for (name, is) in [("Ready", "False"), ("RevisionReady", "Unknown"), ("RoutesReady", "Unknown")] {
+            assert_eq!(
+                (condition(&status, name).status.as_str(), condition(&status, name).reason.as_str()),
+                (is, "InvalidSpec")
+            );
+        }
+        assert_eq!(condition(&status, "Ready").message, "correct it");
     }
 
     #[test]

@@ -61,8 +61,8 @@ pub(crate) struct Process {
     exec: String,
     pub(crate) stdio: Names,
     kept: Mutex<Kept>,
-    /// Set when it is there.
-    running: OnceLock<(i32, OwnedFd)>,
+    /// Set when it is there; without a descriptor, when it had ended by then.
+    running: OnceLock<(i32, Option<OwnedFd>)>,
     state: watch::Sender<State>,
     /// The signal that ended it before it was started.
     cut_by: Mutex<Option<u32>>,
@@ -82,14 +82,14 @@ impl Process {
         }
     }
 
-    /// It is there, as process `pid`.
+    /// It is there, as process `pid`. It may have ended since: a short command does, and its end is told as any other.
     ///
     /// # Errors
-    /// When it has gone already.
+    /// When it is another already.
     pub(crate) fn is(&self, pid: i32) -> Result<(), TaskError> {
-        let gone = || TaskError::Internal(format!("process {pid} of {} ended as it was made", self.container));
         let descriptor = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-        self.running.set((pid, descriptor.ok_or_else(gone)?)).map_err(|_| gone())
+        let twice = |_| TaskError::Internal(format!("{} was made twice", self.container));
+        self.running.set((pid, descriptor)).map_err(twice)
     }
 
     /// Zero while it is not there.
@@ -157,7 +157,7 @@ impl Process {
         if matches!(self.state(), State::Exited(_)) {
             return Err(finished());
         }
-        let Some((_, descriptor)) = self.running.get() else { return Err(finished()) };
+        let Some((_, Some(descriptor))) = self.running.get() else { return Err(finished()) };
         let asks_to_end = [Signal::TERM, Signal::INT, Signal::QUIT, Signal::HUP, Signal::KILL].contains(&signal);
         let cut = asks_to_end && self.state() == State::Created;
         if cut {

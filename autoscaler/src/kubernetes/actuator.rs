@@ -13,11 +13,11 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use wisp_api::names::{ANNOTATION_LEAVING, ANNOTATION_STOP, LABEL_FUNCTION, LABEL_POOL, LABEL_REVISION};
-use wisp_api::scaling::Class;
 use wisp_api::{RevisionKey, WasmRevision};
 use wisp_autoscaler::{Actuation, Handle};
 use wisp_chassis::backoff::Backoff;
 
+use super::announce::{Announcer, News};
 use super::authority::Authority;
 use super::roster::{PodFact, Roster};
 use super::view::View;
@@ -38,6 +38,7 @@ pub(crate) struct Actuator {
     pub(crate) handle: Handle,
     pub(crate) roster: Arc<Mutex<Roster>>,
     pub(crate) view: Arc<Mutex<View>>,
+    announcer: Announcer,
     tasks: TaskTracker,
     authority: Authority,
     writes: Semaphore,
@@ -57,15 +58,16 @@ impl Actuator {
     pub(crate) fn new(
         client: Client,
         handle: Handle,
-        known: (Arc<Mutex<Roster>>, Arc<Mutex<View>>),
+        known: (Arc<Mutex<Roster>>, Arc<Mutex<View>>, Announcer),
         authority: Authority,
     ) -> Self {
-        let (roster, view) = known;
+        let (roster, view, announcer) = known;
         Self {
             client,
             handle,
             roster,
             view,
+            announcer,
             tasks: TaskTracker::new(),
             authority,
             writes: Semaphore::new(WRITES_MAX),
@@ -220,12 +222,14 @@ impl Actuator {
         if !self.is_to_be_scaled(key, replicas) {
             return Written::Done;
         }
+        let from = lock(&self.view).revision(key).map_or(0, |revision| revision.spec.replicas);
         let revisions: Api<WasmRevision> = Api::namespaced(self.client.clone(), &key.namespace);
         let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
         let patched = timeout(CALL_TIMEOUT, revisions.patch_scale(&key.name, &PatchParams::default(), &patch)).await;
         match patched {
             Ok(Ok(_)) => {
                 lock(&self.scaled).insert(key.clone());
+                self.announcer.announce(News::Scaled { revision: key.clone(), from, to: replicas });
                 Written::Done
             }
             Ok(Err(Error::Api(status))) if status.code == 404 => {
@@ -240,9 +244,8 @@ impl Actuator {
     fn is_to_be_scaled(&self, key: &RevisionKey, replicas: u32) -> bool {
         let view = lock(&self.view);
         let Some(revision) = view.revision(key) else { return true };
-        let is_external = revision.spec.template.scaling.class == Class::External;
         let is_so = revision.spec.replicas == replicas && !lock(&self.scaled).contains(key);
-        !is_external && !is_so
+        !view.is_external(key) && !is_so
     }
 }
 

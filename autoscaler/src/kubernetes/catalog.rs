@@ -14,6 +14,7 @@ use wisp_api::sources::{SourceKey, Sources};
 use wisp_autoscaler::{Handle, HandleError, RevisionRecord};
 
 use super::actuator::lock;
+use super::announce::{self, Announcer};
 use super::environment::{Environment, REFRESH};
 use super::roster::{News, Roster};
 use super::view::{View, key_of};
@@ -30,6 +31,7 @@ pub(crate) struct Catalog {
     pub(crate) view: Arc<Mutex<View>>,
     pub(crate) roster: Arc<Mutex<Roster>>,
     pub(crate) environment: Environment,
+    pub(crate) announcer: Announcer,
     /// What the autoscaler was told last.
     pub(crate) told: HashMap<RevisionKey, RevisionRecord>,
     /// Revisions whose environment is not complete, and why.
@@ -149,6 +151,7 @@ impl Catalog {
                 Err(reason) => {
                     if self.incomplete.insert(key.clone(), reason.clone()).as_ref() != Some(&reason) {
                         tracing::warn!(revision = %key, reason, "a revision cannot start; it is tried again");
+                        self.announcer.announce(announce::News::CannotStart { revision: key, why: reason });
                     }
                 }
             }

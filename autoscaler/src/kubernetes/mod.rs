@@ -4,7 +4,7 @@
 //! In the order of the data: `watch` sees changes, `view` and `roster` are what they add up to, `catalog` tells the
 //! autoscaler, with `environment` for what is secret. `gate` lets streams in, by the rules in `check` and the key in
 //! `proof`. `actuator` writes, in the order that `work` keeps and as long as there is `authority`; `leaving` has the pods
-//! marked that drain. `slice` says where the leader is.
+//! marked that drain. `announce` tells functions' users, and `slice` says where the leader is.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -36,6 +36,7 @@ use crate::admin;
 use crate::args::{self, Args};
 
 mod actuator;
+mod announce;
 mod authority;
 mod catalog;
 mod check;
@@ -133,7 +134,9 @@ async fn lead(args: &Args, place: Place, parts: Parts, leads: admin::Leads) -> a
     leads.begin(handle.clone());
     let view = Arc::new(Mutex::new(View::new(view_settings()?)));
     let roster = Arc::new(Mutex::new(Roster::default()));
-    let known = (Arc::clone(&roster), Arc::clone(&view));
+    let (announcer, announcing) =
+        announce::announcer(client.clone(), &place.identity, Arc::clone(&view), shutdown.clone());
+    let known = (Arc::clone(&roster), Arc::clone(&view), announcer.clone());
     let actuator = Arc::new(Actuator::new(client.clone(), handle.clone(), known, authority.clone()));
     let gate = Gate {
         client: client.clone(),
@@ -144,14 +147,15 @@ async fn lead(args: &Args, place: Place, parts: Parts, leads: admin::Leads) -> a
         identity: IdentityFile(args.identity_key.clone()),
     };
     let environment = Environment::new(client.clone());
-    let catalog =
-        Catalog { handle: handle.clone(), view, roster, environment, told: HashMap::new(), incomplete: HashMap::new() };
+    let (told, incomplete) = (HashMap::new(), HashMap::new());
+    let catalog = Catalog { handle: handle.clone(), view, roster, environment, announcer, told, incomplete };
 
     let (streams, incoming) = mpsc::channel(STREAMS_WAITING);
     let mut tasks = JoinSet::new();
     tasks.spawn(autoscaler.run(shutdown.clone()));
     tasks.spawn(leaving::follow(handle.subscribe(), Arc::clone(&actuator), shutdown.clone()));
     tasks.spawn(actuator.serve(requests));
+    tasks.spawn(announcing);
     tasks.spawn(catalog.serve(watch::watch_all(&client), shutdown.clone()));
     tasks.spawn(gate.serve(incoming, shutdown.clone()));
     tasks.spawn(slice::publish(client, place.namespace, address, authority));

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use jiff::Timestamp;
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{Resource, ResourceExt};
 use wisp_api::fit::fits_pool;
 use wisp_api::host_spec::{SourceError, host_spec, preopens};
 use wisp_api::names::{DEFAULT_POOL, VOLUMES_DIR};
 use wisp_api::revision::CompiledArtifact;
-use wisp_api::scaling::{Class, Start as StartWish};
+use wisp_api::scaling::{Class, Scaling, Start as StartWish};
 use wisp_api::sources::Sources;
 use wisp_api::wire::Artifact;
-use wisp_api::{FunctionKey, RevisionKey, WarmPool, WasmFunction, WasmRevision};
+use wisp_api::{FunctionKey, RevisionKey, WarmPool, WasmFunction, WasmFunctionSpec, WasmRevision};
 use wisp_autoscaler::{RevisionRecord, Start, Traffic, policy};
 
 /// What is known of functions, revisions and pools.
@@ -42,11 +43,14 @@ impl View {
     pub(crate) fn apply_function(&mut self, function: WasmFunction) -> Vec<RevisionKey> {
         let key = key_of(&function);
         let before = self.functions.insert(key.clone(), function);
-        let (before, now) = (before.map(|before| named(&before)), named(&self.functions[&key]));
-        let changed: BTreeSet<String> = match before {
-            Some(before) => before.symmetric_difference(&now).cloned().collect(),
-            None => now,
+        let now = &self.functions[&key];
+        let mut changed: BTreeSet<String> = match &before {
+            Some(before) => named(before).symmetric_difference(&named(now)).cloned().collect(),
+            None => named(now),
         };
+        if before.is_none_or(|before| before.spec.scaling != now.spec.scaling) {
+            changed.extend(self.revisions_of_function(&key));
+        }
         changed.into_iter().map(|name| RevisionKey::new(&key.namespace, name)).collect()
     }
 
@@ -99,6 +103,18 @@ impl View {
         self.revisions.get(key)
     }
 
+    /// Whether somebody else says how many instances a revision has.
+    pub(crate) fn is_external(&self, key: &RevisionKey) -> bool {
+        self.revisions.get(key).is_some_and(|revision| self.scaling(key, revision).class == Class::External)
+    }
+
+    /// The function of a revision, as events name it.
+    pub(crate) fn function_of(&self, key: &RevisionKey) -> Option<ObjectReference> {
+        let revision = self.revisions.get(key)?;
+        let function = self.functions.get(&FunctionKey::new(&key.namespace, &revision.spec.function))?;
+        Some(function.object_ref(&()))
+    }
+
     pub(crate) fn all_revisions(&self) -> impl Iterator<Item = (&RevisionKey, &WasmRevision)> {
         self.revisions.iter()
     }
@@ -112,7 +128,8 @@ impl View {
             return Ok(None);
         };
         let Some(compiled) = self.artifact(revision) else { return Ok(None) };
-        let template = &revision.spec.template;
+        let template =
+            &WasmFunctionSpec { scaling: self.scaling(key, revision).clone(), ..revision.spec.template.clone() };
         let function = FunctionKey::new(&key.namespace, &revision.spec.function);
         let artifact = Artifact { digest: revision.spec.digest.clone(), path: compiled.file.clone() };
         let mut spec = host_spec(&function, template, artifact, sources)?;
@@ -126,7 +143,7 @@ impl View {
             policy: policy(template),
             schedule: template.scaling.schedule.clone(),
             traffic: if has_traffic { Traffic::Active } else { Traffic::Inactive },
-            start: self.start(key, revision),
+            start: self.start(key, template),
         };
         if !self.is_new(revision) {
             record.policy.initial = 0;
@@ -148,8 +165,14 @@ impl View {
         artifacts.iter().find(|artifact| artifact.architecture == self.settings.architecture).filter(is_name)
     }
 
-    fn start(&self, key: &RevisionKey, revision: &WasmRevision) -> Start {
-        let template = &revision.spec.template;
+    /// The function's, as it is now: scaling is no part of a revision (decision 0002). A revision whose function is not
+    /// there has what it was made with.
+    fn scaling<'a>(&'a self, key: &RevisionKey, revision: &'a WasmRevision) -> &'a Scaling {
+        let function = self.functions.get(&FunctionKey::new(&key.namespace, &revision.spec.function));
+        function.map_or(&revision.spec.template.scaling, |function| &function.spec.scaling)
+    }
+
+    fn start(&self, key: &RevisionKey, template: &WasmFunctionSpec) -> Start {
         let pool = self.pools.get(&FunctionKey::new(&key.namespace, DEFAULT_POOL));
         let fits = pool.is_some_and(|pool| fits_pool(template, &pool.spec).is_ok());
         match template.scaling.start {
@@ -161,6 +184,16 @@ impl View {
     fn is_new(&self, revision: &WasmRevision) -> bool {
         let created = revision.metadata.creation_timestamp.as_ref();
         created.is_some_and(|created| created.0 >= self.settings.new_since)
+    }
+
+    /// Their names begin with the function's.
+    fn revisions_of_function(&self, key: &FunctionKey) -> BTreeSet<String> {
+        let first = RevisionKey::new(&key.namespace, format!("{}-", key.name));
+        let alike = self
+            .revisions
+            .range(first.clone()..)
+            .take_while(|(found, _)| found.namespace == first.namespace && found.name.starts_with(&first.name));
+        alike.filter(|(_, revision)| revision.spec.function == key.name).map(|(found, _)| found.name.clone()).collect()
     }
 
     fn revisions_of(&self, namespace: &str) -> Vec<RevisionKey> {
@@ -185,7 +218,7 @@ fn named(function: &WasmFunction) -> BTreeSet<String> {
 }
 
 /// Namespace and name of an object; those of functions, revisions and pools look alike.
-pub(crate) fn key_of<K: kube::Resource>(object: &K) -> FunctionKey {
+pub(crate) fn key_of<K: Resource>(object: &K) -> FunctionKey {
     FunctionKey::new(object.namespace().unwrap_or_default(), object.name_any())
 }
 
@@ -212,9 +245,9 @@ mod tests {
         template
     }
 
-    fn function(traffic: &[&str]) -> WasmFunction {
+    fn function(traffic: &[&str], more: Value) -> WasmFunction {
         let traffic: Vec<Value> = traffic.iter().map(|name| json!({"revision": name, "percent": 100})).collect();
-        object("WasmFunction", "cart", template(json!({})), json!({"traffic": traffic}))
+        object("WasmFunction", "cart", template(more), json!({"traffic": traffic}))
     }
 
     fn revision(more: Value, replicas: u32, architecture: &str, file: &str) -> WasmRevision {
@@ -235,13 +268,13 @@ mod tests {
     fn a_compiled_revision_with_traffic_is_active_and_told_all_that_its_host_needs() {
         let mut view = view();
         let volumes = json!({"volumes": [{"name": "data", "configMap": {"name": "c"}}, {"name": "tmp", "emptyDir": {}}],
-            "mounts": [{"name": "data", "mountPath": "/data"}, {"name": "tmp", "mountPath": "/tmp", "readOnly": false}],
-            "scaling": {"initial": 2}});
+            "mounts": [{"name": "data", "mountPath": "/data"}, {"name": "tmp", "mountPath": "/tmp", "readOnly": false}]});
+        let scaling = json!({"scaling": {"initial": 2}});
         assert_eq!(view.apply_revision(revision(volumes, 0, "amd64", "f1")), [key()]);
         assert_eq!(record(&view).unwrap().traffic, Traffic::Inactive);
-        assert_eq!(view.apply_function(function(&["cart-00001"])), [key()]);
+        assert_eq!(view.apply_function(function(&["cart-00001"], scaling.clone())), [key()]);
         // Its status is written often.
-        assert_eq!(view.apply_function(function(&["cart-00001"])), []);
+        assert_eq!(view.apply_function(function(&["cart-00001"], scaling)), []);
         let record = record(&view).unwrap();
         assert_eq!((record.traffic, record.start, record.artifact_bytes), (Traffic::Active, Start::Fresh, 7));
         assert_eq!((record.spec.revision.as_str(), record.policy.initial), ("cart-00001", 2));
@@ -249,6 +282,37 @@ mod tests {
         let folders: Vec<_> = record.spec.preopens.iter().map(|it| (it.host_path.as_str(), it.writable)).collect();
         assert_eq!(folders, [("/mnt/data", false), ("/mnt/tmp", true)]);
         assert_eq!(view.delete_function(&FunctionKey::new("shop", "cart")), [key()]);
+    }
+
+    #[test]
+    fn scaling_is_the_functions_and_a_change_reaches_the_revisions_that_exist() {
+        let mut view = view();
+        view.apply_revision(revision(json!({"scaling": {"min": 1, "max": 3}}), 0, "amd64", "f1"));
+        let policy = |view: &View| (record(view).unwrap().policy.min, record(view).unwrap().policy.max);
+        assert_eq!(policy(&view), (1, 3), "until its function is seen");
+        assert_eq!(view.apply_function(function(&[], json!({"scaling": {"max": 7}}))), [key()]);
+        assert_eq!(policy(&view), (0, 7));
+        assert_eq!(view.apply_function(function(&[], json!({"scaling": {"max": 7}, "args": ["a"]}))), []);
+        view.apply_pool(object("WarmPool", "default", json!({}), json!({})));
+        assert_eq!(record(&view).unwrap().start, Start::Warm);
+        assert_eq!(view.apply_function(function(&[], json!({"scaling": {"start": "fresh"}}))), [key()]);
+        assert_eq!(record(&view).unwrap().start, Start::Fresh);
+        assert!(!view.is_external(&key()));
+        view.apply_function(function(&[], json!({"scaling": {"class": "external"}})));
+        assert!(view.is_external(&key()));
+    }
+
+    #[test]
+    fn another_functions_revisions_are_not_its_own() {
+        let mut view = view();
+        let mut other = revision(json!({}), 0, "amd64", "f1");
+        other.metadata.name = Some("cart-x-00001".to_owned());
+        other.spec.function = "cart-x".to_owned();
+        view.apply_revision(other);
+        assert_eq!(view.apply_function(function(&[], json!({"scaling": {"max": 7}}))), []);
+        assert!(view.function_of(&key()).is_none());
+        view.apply_revision(revision(json!({}), 0, "amd64", "f1"));
+        assert_eq!(view.function_of(&key()).unwrap().kind.as_deref(), Some("WasmFunction"));
     }
 
     #[test]

@@ -84,7 +84,8 @@ impl Compiler {
     async fn compiled(&self, answer: Answer) -> io::Result<Compiled> {
         let bytes = tokio::fs::metadata(&answer.path).await?.len();
         let file = answer.path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        Ok(Compiled { digest: answer.digest, file, bytes, architecture: architecture(std::env::consts::ARCH) })
+        let architecture = architecture(std::env::consts::ARCH);
+        Ok(Compiled { digest: answer.digest, image: None, file, bytes, architecture })
     }
 }
 

@@ -71,6 +71,11 @@ impl Registries {
 }
 
 impl Resolved {
+    /// Its name with the digest in place of the tag.
+    pub(super) fn pinned(&self) -> String {
+        self.reference.clone_with_digest(self.digest.clone()).to_string()
+    }
+
     /// The component in the image.
     pub(super) async fn component(&self) -> Result<Vec<u8>, Refusal> {
         match layers::place(&self.manifest.layers)? {

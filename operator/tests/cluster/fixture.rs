@@ -1,5 +1,6 @@
 //! The shared cluster, and an operator beside it.
 
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -18,8 +19,10 @@ const SYSTEM: &str = "wisp-system";
 /// A running operator, and its cluster.
 pub(crate) struct Operator {
     cluster: Lent,
+    admin: SocketAddr,
+    artifacts: SocketAddr,
+    folder: tempfile::TempDir,
     _process: Process,
-    _store: tempfile::TempDir,
 }
 
 struct Process(Child);
@@ -41,7 +44,42 @@ pub(crate) async fn operator() -> Option<&'static Operator> {
     Some(OPERATOR.get_or_init(async || Operator::start(cluster, &host).await).await)
 }
 
-fn guest(name: &str) -> PathBuf {
+/// The kind of the Gateway API with as much of its schema as is needed here. Nobody follows it.
+fn http_routes() -> Value {
+    let schema = json!({"type": "object", "properties": {"spec": {
+        "type": "object", "x-kubernetes-preserve-unknown-fields": true}}});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": "httproutes.gateway.networking.k8s.io",
+            "annotations": {"api-approved.kubernetes.io": "unapproved, for tests"},
+        },
+        "spec": {
+            "group": "gateway.networking.k8s.io", "scope": "Namespaced",
+            "names": {"kind": "HTTPRoute", "plural": "httproutes", "singular": "httproute"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}],
+        },
+    })
+}
+
+/// As people bring it who have their own authority; here it is the certificate itself.
+fn brought_certificate() -> Value {
+    let names = ["wisp-operator", "wisp-autoscaler"].map(|server| format!("{server}.{SYSTEM}.svc"));
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": {"name": "wisp-tls", "namespace": SYSTEM},
+        "stringData": {"tls.crt": certificate, "tls.key": key, "ca.crt": certificate},
+    })
+}
+
+/// Nobody else asks for it in the moment until it is taken.
+pub(crate) fn free_port() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+pub(crate) fn guest(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
 }
 
@@ -56,6 +94,10 @@ impl Operator {
             cluster.registry().push_component(name, &guest(file)).await.unwrap();
         }
         cluster.kubectl(["create", "namespace", SYSTEM]).await.unwrap();
+        cluster.apply(&brought_certificate().to_string()).await.unwrap();
+        cluster.apply(&http_routes().to_string()).await.unwrap();
+        cluster.kubectl(["wait", "--for=condition=Established", "crd", "--all"]).await.unwrap();
+        let (admin, artifacts) = (free_port(), free_port());
         let authority = folder.path().join("registry.crt");
         std::fs::write(&authority, cluster.registry().authority().unwrap()).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_wisp-operator"))
@@ -67,7 +109,7 @@ impl Operator {
                 "--control",
                 "https://10.0.0.1:8443",
             ])
-            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(["--listen", &artifacts.to_string(), "--admin", &admin.to_string()])
             .arg("--store")
             .arg(folder.path().join("store"))
             .arg("--host")
@@ -78,13 +120,36 @@ impl Operator {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let operator = Self { cluster, _process: Process(process), _store: folder };
+        let operator = Self { cluster, admin, artifacts, folder, _process: Process(process) };
         operator.until_kubectl(&["get", "crds", "-o", "name"], |found| found.contains("warmpools")).await;
         operator
     }
 
     pub(crate) fn registry(&self) -> String {
         self.cluster.registry().address()
+    }
+
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Where it shows what it sees.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Where it hands out compiled code.
+    pub(crate) fn artifacts(&self) -> SocketAddr {
+        self.artifacts
+    }
+
+    /// Compiled code, as a new operator would not have it.
+    pub(crate) fn remove_compiled(&self, file: &str) {
+        std::fs::remove_file(self.folder.path().join("store").join(file)).unwrap();
+    }
+
+    pub(crate) async fn apply(&self, object: &impl serde::Serialize) {
+        self.cluster.apply(&serde_json::to_string(object).unwrap()).await.unwrap();
     }
 
     pub(crate) async fn kubectl(&self, arguments: &[&str]) -> String {
@@ -141,6 +206,11 @@ impl Function {
         self
     }
 
+    /// The same, by another name.
+    pub(crate) fn renamed(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self.clone() }
+    }
+
     pub(crate) fn with(mut self, field: &str, value: Value) -> Self {
         self.spec[field] = value;
         self
@@ -152,6 +222,20 @@ impl Function {
             "metadata": {"name": self.name, "namespace": self.namespace}, "spec": self.spec,
         });
         self.operator.cluster.apply(&object.to_string()).await.unwrap();
+    }
+
+    pub(crate) async fn until_ready(&self) {
+        self.until("{.status.conditions[?(@.type=='Ready')].status}", "True").await;
+    }
+
+    pub(crate) async fn until_reason(&self, reason: &str) {
+        self.until("{.status.conditions[?(@.type=='Ready')].reason}", reason).await;
+    }
+
+    pub(crate) async fn message(&self) -> String {
+        let path = "jsonpath={.status.conditions[?(@.type=='Ready')].message}";
+        let object = format!("wf/{}", self.name);
+        self.operator.kubectl(&["-n", &self.namespace, "get", &object, "-o", path]).await
     }
 
     pub(crate) async fn until(&self, path: &str, wanted: &str) {

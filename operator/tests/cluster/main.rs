@@ -5,8 +5,13 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "what cannot go on fails the test")]
 
+mod artifacts;
+mod components;
+mod cost;
 mod fixture;
 mod leader;
+mod reach;
+mod seeing;
 
 use serde_json::json;
 
@@ -93,8 +98,40 @@ async fn children_come_back_and_foreign_objects_are_left_alone() {
     operator.kubectl(&["create", "service", "clusterip", "foreign", "--tcp=80:80"]).await;
     let foreign = Function::hello(operator, "foreign");
     foreign.apply().await;
-    foreign.until("{.status.conditions[?(@.type=='Ready')].reason}", "HostConflict").await;
+    foreign.until_reason("HostConflict").await;
     assert_eq!(operator.field("service/foreign", "{.metadata.ownerReferences}").await, "");
+    // It is nobody's business but the function's when the other goes.
+    operator.kubectl(&["delete", "service", "foreign"]).await;
+    foreign.until_ready().await;
+    operator.until("service/foreign", "{.metadata.ownerReferences[0].kind}", "WasmFunction").await;
+}
+
+#[tokio::test]
+async fn revisions_beyond_the_history_are_removed() {
+    let Some(operator) = operator().await else { return };
+    let function = Function::hello(operator, "history").with("revisionHistoryLimit", json!(1));
+    for (number, revision) in ["history-00001", "history-00002", "history-00003"].iter().enumerate() {
+        function.clone().with("args", json!([number.to_string()])).apply().await;
+        function.until("{.status.traffic[0].revision}", revision).await;
+    }
+    operator.until_gone("wr/history-00001").await;
+    let left = operator.kubectl(&["get", "wr", "-l", "wisp.dev/function=history", "-o", "name"]).await;
+    assert_eq!(left.lines().count(), 2, "{left}");
+}
+
+#[tokio::test]
+async fn a_pod_that_has_ended_well_is_replaced() {
+    let Some(operator) = operator().await else { return };
+    let function = Function::hello(operator, "ended").with("scaling", json!({"start": "fresh"}));
+    function.apply().await;
+    function.until("{.status.latestReadyRevision}", "ended-00001").await;
+    operator.kubectl(&["scale", "wr/ended-00001", "--replicas=1"]).await;
+    let names = ["get", "pods", "-l", "wisp.dev/revision=ended-00001", "-o", "jsonpath={.items[*].metadata.name}"];
+    let first = operator.until_kubectl(&names, |found| !found.is_empty()).await;
+    let ended = r#"{"status": {"phase": "Succeeded"}}"#;
+    operator.kubectl(&["patch", "pod", &first, "--subresource=status", "--type=merge", "-p", ended]).await;
+    operator.until_kubectl(&names, |found| !found.is_empty() && !found.contains(&first)).await;
+    operator.until("wr/ended-00001", "{.status.replicas}", "1").await;
 }
 
 #[tokio::test]
@@ -123,6 +160,11 @@ async fn the_pool_of_a_namespace_lasts_as_long_as_somebody_wants_it() {
     operator.until_kubectl(&unclaimed, |found| found.split(' ').count() == 2 && !found.contains(claimed)).await;
     let owner = ["-n", "pooled", "get", "pod", claimed, "-o", "jsonpath={.metadata.ownerReferences[*].kind}"];
     operator.until_kubectl(&owner, |found| found == "WasmRevision").await;
+    // A pool of ours that somebody deletes comes back.
+    let uid = ["-n", "pooled", "get", "wp", "default", "-o", "jsonpath={.metadata.uid}"];
+    let before = operator.kubectl(&uid).await;
+    operator.kubectl(&["-n", "pooled", "delete", "wp", "default"]).await;
+    operator.until_kubectl(&uid, |found| !found.contains("NotFound") && found != before).await;
     operator.kubectl(&["-n", "pooled", "delete", "wf", "warm"]).await;
     operator.until_kubectl(&["-n", "pooled", "get", "wp", "-o", "name"], str::is_empty).await;
 }

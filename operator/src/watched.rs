@@ -1,0 +1,107 @@
+//! One kind of object as one watch shows it: a store, and what changed, told when the store has it.
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use futures::stream::BoxStream;
+use futures::{FutureExt, Stream, StreamExt, stream};
+use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
+use kube::runtime::watcher::Event;
+use kube::runtime::{WatchStreamExt, reflector, watcher};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+
+/// Changed objects, for a controller.
+pub(crate) type Changes<K> = BoxStream<'static, watcher::Result<K>>;
+
+/// Watches all that `config` selects. The second must be polled for the first to be filled.
+pub(crate) fn watched<K>(objects: Api<K>, config: watcher::Config) -> (Store<K>, Changes<K>)
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let (store, writer) = reflector::store();
+    let events = watcher(objects, config).default_backoff();
+    let changes = follow(store.clone(), writer, events).boxed();
+    (store, changes)
+}
+
+/// Whether the store has been filled once.
+pub(crate) fn is_filled<K>(store: &Store<K>) -> bool
+where
+    K: Resource + Clone + 'static,
+    K::DynamicType: Eq + Hash + Clone,
+{
+    store.wait_until_ready().now_or_never().is_some_and(|ready| ready.is_ok())
+}
+
+/// A list is in the store when it is whole, and then all of it has changed, and what is no longer in it.
+fn follow<K>(
+    store: Store<K>,
+    writer: Writer<K>,
+    events: impl Stream<Item = watcher::Result<Event<K>>>,
+) -> impl Stream<Item = watcher::Result<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let mut before: Vec<Arc<K>> = Vec::new();
+    events.reflect(writer).flat_map(move |event| {
+        stream::iter(match event {
+            Ok(Event::Apply(object) | Event::Delete(object)) => vec![Ok(object)],
+            Ok(Event::Init) => {
+                before = store.state();
+                Vec::new()
+            }
+            Ok(Event::InitApply(_)) => Vec::new(),
+            Ok(Event::InitDone) => {
+                let now = store.state();
+                let there: HashSet<ObjectRef<K>> = now.iter().map(|object| ObjectRef::from_obj(&**object)).collect();
+                let gone = std::mem::take(&mut before).into_iter();
+                let gone = gone.filter(|object| !there.contains(&ObjectRef::from_obj(&**object)));
+                gone.chain(now).map(|object| Ok((*object).clone())).collect()
+            }
+            Err(error) => vec![Err(error)],
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Service;
+    use kube::ResourceExt;
+    use serde_json::json;
+
+    use super::*;
+
+    fn service(name: &str) -> Service {
+        serde_json::from_value(json!({"metadata": {"name": name, "namespace": "shop"}})).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_change_is_told_when_the_store_has_it_and_what_went_unseen_is_told_too() {
+        let (store, writer) = reflector::store();
+        let events = [
+            Event::Init,
+            Event::InitApply(service("a")),
+            Event::InitApply(service("b")),
+            Event::InitDone,
+            Event::Apply(service("c")),
+            Event::Delete(service("a")),
+            Event::Init,
+            Event::InitApply(service("c")),
+            Event::InitDone,
+        ];
+        assert!(!is_filled(&store));
+        let known = store.clone();
+        let mut told = std::pin::pin!(follow(store, writer, stream::iter(events).map(Ok)));
+        let mut all = Vec::new();
+        while let Some(Ok(object)) = told.next().await {
+            let has = known.get(&ObjectRef::from_obj(&object)).is_some();
+            all.push(format!("{}{}", if has { "+" } else { "-" }, object.name_any()));
+        }
+        all[..2].sort();
+        assert_eq!(all, ["+a", "+b", "+c", "-a", "-b", "+c"]);
+        assert!(is_filled(&known));
+    }
+}
