@@ -44,6 +44,9 @@ pub(crate) struct Args {
     /// The CA whose certificates activators and hosts must show. Without it, whoever reaches the port may connect.
     #[arg(long, value_name = "FILE")]
     control_ca: Option<PathBuf>,
+    /// On a cluster: the key by which the nodes' words are checked, of the Secret wisp-identity.
+    #[arg(long, default_value = "/etc/wisp/identity/identity.key", value_name = "FILE")]
+    pub(crate) identity_key: PathBuf,
     /// The revisions, as a JSON list.
     #[arg(long, value_name = "FILE")]
     revisions: Option<PathBuf>,

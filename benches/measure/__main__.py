@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from . import many, page, pods, proxies, rest, servers, starts
+from . import cluster, many, page, pods, proxies, rest, servers, starts
 from .plan import FULL, SMOKE
 
 PARTS = {
@@ -14,6 +14,7 @@ PARTS = {
     "rest": rest.rest,
     "many": many.many,
     "pods": pods.pods,
+    "cluster": cluster.cluster,
 }
 
 

@@ -18,7 +18,36 @@ class Plan:
     rest_seconds: int
     # Pods started one at a time.
     pod_starts: int
+    # On a cluster: starts from zero, and changes while requests come.
+    cluster_starts: int
+    scale_downs: int
+    updates: int
+    rollouts: int
 
 
-FULL = Plan(rounds=3, seconds=3, warm_starts=200, cold_starts=100, functions=10_000, rest_seconds=5, pod_starts=20)
-SMOKE = Plan(rounds=1, seconds=1, warm_starts=5, cold_starts=3, functions=500, rest_seconds=1, pod_starts=2)
+FULL = Plan(
+    rounds=3,
+    seconds=3,
+    warm_starts=200,
+    cold_starts=100,
+    functions=10_000,
+    rest_seconds=5,
+    pod_starts=20,
+    cluster_starts=100,
+    scale_downs=50,
+    updates=20,
+    rollouts=5,
+)
+SMOKE = Plan(
+    rounds=1,
+    seconds=1,
+    warm_starts=5,
+    cold_starts=3,
+    functions=500,
+    rest_seconds=1,
+    pod_starts=2,
+    cluster_starts=3,
+    scale_downs=3,
+    updates=2,
+    rollouts=1,
+)

@@ -1,7 +1,4 @@
-"""Function pods on a real Kubernetes of one node: how fast they start, and what they hold in memory.
-
-Needs root, the programs of tests/cluster/build, and those of `make static`.
-"""
+"""Function pods on a real Kubernetes of one node: how fast they start, and what they hold in memory."""
 
 import contextlib
 import datetime
@@ -10,19 +7,14 @@ import pathlib
 import random
 import re
 import statistics
-import subprocess
 import time
-import urllib.request
 from dataclasses import dataclass
 
 from . import page
+from .node import HOST, Node, node
 from .page import Row
 from .plan import Plan
-from .process import HELLO, RELEASE, ROOT, Failed, free_port, running, scratch, wait_for_port
 
-CLUSTER = RELEASE / "cluster"
-STATIC = ROOT / "target" / "static"
-HOST = STATIC / "wisp-host"
 # What runs for a function pod on the node.
 PROCESSES = ("containerd-shim-wisp-v1", "wisp-host", "/pause")
 START_SECONDS_P50_MAX = 0.12
@@ -30,7 +22,6 @@ TOGETHER = 20
 TOGETHER_SECONDS_MAX = 1.5
 AT_REST = 10
 POD_BYTES_MAX = 8 * 1024 * 1024
-PATIENCE_SECONDS = 120
 # A pod that says nothing about the network is started the moment that its address is there.
 DEPLOYMENT = {
     "apiVersion": "apps/v1",
@@ -63,38 +54,28 @@ class Mapped:
     pss_bytes: int
 
 
-class Node:
-    """A cluster that is up, asked by way of `kubectl proxy`."""
+class Hello:
+    """A Deployment of the smallest function, at zero to begin with."""
 
-    def __init__(self, number: str, port: int):
-        self.number = number
-        self.port = port
-
-    def run(self, *command: str) -> str:
-        arguments = [str(CLUSTER), command[0], "--number", self.number, *command[1:]]
-        return subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
-
-    def request(self, method: str, path: str, body: object = None, kind: str = "application/json") -> str:
-        data = None if body is None else json.dumps(body).encode()
-        url = f"http://127.0.0.1:{self.port}{path}"
-        request = urllib.request.Request(url, data, {"Content-Type": kind}, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.read().decode()
+    def __init__(self, node: Node):
+        self.node = node
+        DEPLOYMENT["spec"]["template"]["spec"]["containers"][0]["image"] = node.image
+        node.request("POST", "/apis/apps/v1/namespaces/default/deployments", DEPLOYMENT)
 
     def scale(self, replicas: int) -> float:
         """Asks for so many pods, and says when."""
         path = "/apis/apps/v1/namespaces/default/deployments/hello/scale"
         begun = time.time()
-        self.request("PATCH", path, {"spec": {"replicas": replicas}}, "application/merge-patch+json")
+        self.node.request("PATCH", path, {"spec": {"replicas": replicas}}, "application/merge-patch+json")
         return begun
 
     def pods(self) -> list[str]:
-        found = json.loads(self.request("GET", "/api/v1/namespaces/default/pods"))
+        found = json.loads(self.node.request("GET", "/api/v1/namespaces/default/pods"))
         return [pod["metadata"]["name"] for pod in found["items"]]
 
     def listening(self, replicas: int) -> list[float]:
         """When each pod's host said that it listens, by its log."""
-        return self.until(f"{replicas} pods listen", lambda: self.all_listening(replicas))
+        return self.node.until(f"{replicas} pods listen", lambda: self.all_listening(replicas))
 
     def all_listening(self, replicas: int) -> list[float] | None:
         pods = self.pods()
@@ -103,7 +84,7 @@ class Node:
 
     def said(self, pod: str) -> float | None:
         with contextlib.suppress(OSError):
-            log = self.request("GET", f"/api/v1/namespaces/default/pods/{pod}/log?timestamps=true")
+            log = self.node.request("GET", f"/api/v1/namespaces/default/pods/{pod}/log?timestamps=true")
             found = re.search(r"^(\S+)Z .*listening", log, re.MULTILINE)
             if found:
                 # Python reads microseconds.
@@ -113,21 +94,13 @@ class Node:
 
     def none_left(self) -> None:
         self.scale(0)
-        self.until("no pod is left", lambda: not self.pods() or None)
-
-    def until(self, what: str, check):
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            found = check()
-            if found:
-                return found
-            time.sleep(0.05)
-        raise Failed(f"{what}: not within {PATIENCE_SECONDS} s")
+        self.node.until("no pod is left", lambda: not self.pods() or None)
 
 
 def pods(plan: Plan) -> list[Row]:
     """Starts one at a time, many at once, and memory at rest."""
-    with node() as cluster:
+    with node() as up:
+        cluster = Hello(up)
         # The first start compiles.
         cluster.scale(1)
         cluster.listening(1)
@@ -145,7 +118,7 @@ def rows(starts: list[float], together: float) -> list[Row]:
     ]
 
 
-def one(cluster: Node) -> float:
+def one(cluster: Hello) -> float:
     cluster.none_left()
     # The kubelet looks at its pods once a second: a start shall meet any moment of that.
     time.sleep(random.random())
@@ -153,13 +126,13 @@ def one(cluster: Node) -> float:
     return cluster.listening(1)[0] - begun
 
 
-def at_once(cluster: Node) -> float:
+def at_once(cluster: Hello) -> float:
     cluster.none_left()
     begun = cluster.scale(TOGETHER)
     return max(cluster.listening(TOGETHER)) - begun
 
 
-def at_rest(cluster: Node, plan: Plan) -> list[Row]:
+def at_rest(cluster: Hello, plan: Plan) -> list[Row]:
     cluster.none_left()
     cluster.scale(AT_REST)
     cluster.listening(AT_REST)
@@ -170,7 +143,7 @@ def at_rest(cluster: Node, plan: Plan) -> list[Row]:
     whole = sum(each.pss_bytes for each in held) / AT_REST
     code = [each for each in held if each.path.endswith(".wisp")]
     shared = sum(each.rss_bytes for each in code) / max(1, sum(each.pss_bytes for each in code))
-    compiled = cluster.run("exec", "bash", "-c", "ls /var/lib/wisp/store/*.wisp").split()
+    compiled = cluster.node.run("exec", "bash", "-c", "ls /var/lib/wisp/store/*.wisp").split()
     return [
         Row(f"a pod's processes but the host's code, one of {AT_REST}", page.mib(own), "≤ 8 MiB", own <= POD_BYTES_MAX),
         Row("with its part of the host's code", page.mib(whole)),
@@ -198,39 +171,3 @@ def mappings(pid: int) -> list[Mapped]:
         size = {name: int(re.search(rf"^{name}:\s+(\d+)", part, re.MULTILINE)[1]) * 1024 for name in ("Rss", "Pss")}
         found.append(Mapped(int(head[4]), head[5] if len(head) > 5 else "", size["Rss"], size["Pss"]))
     return found
-
-
-@contextlib.contextmanager
-def node():
-    if not HOST.exists():
-        raise Failed("the node's programs are not built: `make static`")
-    up = subprocess.run([CLUSTER, "up", "--shim", STATIC], check=True, capture_output=True, text=True).stdout
-    number = re.search(r"^cluster (\d+) is up", up)[1]
-    registry = re.search(r"^registry: ([^,]+)", up, re.MULTILINE)[1]
-    try:
-        with scratch() as folder:
-            port = free_port()
-            proxy = [CLUSTER, "kubectl", "--number", number, "proxy", f"--port={port}"]
-            with running(proxy, folder):
-                wait_for_port(port)
-                cluster = Node(number, port)
-                image = push(folder, registry, number)
-                DEPLOYMENT["spec"]["template"]["spec"]["containers"][0]["image"] = image
-                cluster.request("POST", "/apis/apps/v1/namespaces/default/deployments", DEPLOYMENT)
-                yield cluster
-    finally:
-        subprocess.run([CLUSTER, "down", "--number", number], check=True)
-
-
-def push(folder: pathlib.Path, registry: str, number: str) -> str:
-    """The component as an artifact, by the same program that users take."""
-    programs = subprocess.run([ROOT / "tests" / "cluster" / "build", "--where"], check=True, capture_output=True, text=True)
-    oras = pathlib.Path(programs.stdout.strip()) / "bin" / "oras"
-    config = folder / "config.json"
-    config.write_text(json.dumps({"architecture": "wasm", "os": "wasip2"}))
-    image = f"{registry}/hello:1"
-    authority = f"/run/wisp-cluster/{number}/pki/ca.crt"
-    files = ["--config", f"{config}:application/vnd.wasm.config.v0+json", image, f"{HELLO}:application/wasm"]
-    command = [oras, "push", "--disable-path-validation", "--ca-file", authority, *files]
-    subprocess.run(command, check=True, capture_output=True)
-    return image

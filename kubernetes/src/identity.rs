@@ -7,28 +7,18 @@ use kube::Client;
 use kube::api::{Api, PostParams};
 
 const ACCOUNT_PREFIX: &str = "system:serviceaccount:";
-/// What the API server says of tokens that are bound to a pod.
-const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
-const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
+/// What the API server says of tokens that are bound to a pod; since Kubernetes 1.30.
+const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 
 /// The owner of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Namespace of the ServiceAccount, and of the pod.
+    /// Namespace of the ServiceAccount.
     pub namespace: String,
     /// Name of the ServiceAccount.
     pub service_account: String,
-    /// The pod that the token was made for, and ends with.
-    pub pod: Option<PodIdentity>,
-}
-
-/// A pod as a token names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodIdentity {
-    /// Its name.
-    pub name: String,
-    /// Its UID.
-    pub uid: String,
+    /// The node that runs the pod that the token was made for.
+    pub node: Option<String>,
 }
 
 /// Why a token is not believed.
@@ -66,9 +56,8 @@ pub async fn review_token(client: &Client, token: &str, audience: &str) -> Resul
 fn identity(user: UserInfo) -> Option<Identity> {
     let username = user.username?;
     let (namespace, service_account) = username.strip_prefix(ACCOUNT_PREFIX)?.split_once(':')?;
-    let extra = user.extra.unwrap_or_default();
-    let pod = only(&extra, POD_NAME).zip(only(&extra, POD_UID)).map(|(name, uid)| PodIdentity { name, uid });
-    Some(Identity { namespace: namespace.to_owned(), service_account: service_account.to_owned(), pod })
+    let node = user.extra.and_then(|extra| only(&extra, NODE_NAME));
+    Some(Identity { namespace: namespace.to_owned(), service_account: service_account.to_owned(), node })
 }
 
 fn only(extra: &BTreeMap<String, Vec<String>>, key: &str) -> Option<String> {
@@ -88,17 +77,15 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_token_names_its_pod() {
-        let found =
-            identity(user("system:serviceaccount:shop:cart", &[(POD_NAME, "cart-1"), (POD_UID, "u1")])).unwrap();
+    fn a_pods_token_names_its_node() {
+        let found = identity(user("system:serviceaccount:shop:cart", &[(NODE_NAME, "node-a")])).unwrap();
         assert_eq!((found.namespace.as_str(), found.service_account.as_str()), ("shop", "cart"));
-        assert_eq!(found.pod, Some(PodIdentity { name: "cart-1".to_owned(), uid: "u1".to_owned() }));
+        assert_eq!(found.node.as_deref(), Some("node-a"));
     }
 
     #[test]
-    fn half_a_pod_is_none_and_people_are_no_accounts() {
-        let half = identity(user("system:serviceaccount:shop:cart", &[(POD_NAME, "cart-1")])).unwrap();
-        assert_eq!(half.pod, None);
+    fn people_are_no_accounts() {
+        assert_eq!(identity(user("system:serviceaccount:shop:cart", &[])).unwrap().node, None);
         assert_eq!(identity(user("kubernetes-admin", &[])), None);
         assert_eq!(identity(user("system:serviceaccount:shop", &[])), None);
     }

@@ -6,6 +6,8 @@ import { COUNT, ask, percentiles, summarize, thresholds, wasCold } from './targe
 const STARTS = Number(__ENV.STARTS || 100);
 // Seconds after which a function of one's own is at zero: its `scaling.idle`, and time to get there.
 const REST = Number(__ENV.REST || 33);
+// Seconds between two functions: so that what was taken from a pool of warm instances is there again.
+const PAUSE = Number(__ENV.PAUSE || 0);
 const notFromZero = new Counter('not_from_zero');
 
 export const options = {
@@ -19,6 +21,7 @@ export const options = {
 export default function () {
   const answer = ask(1 + (__ITER % COUNT), 'from-zero');
   if (answer.status === 200 && !wasCold(answer)) notFromZero.add(1);
+  sleep(PAUSE);
   if (COUNT < STARTS && (__ITER + 1) % COUNT === 0) sleep(REST);
 }
 

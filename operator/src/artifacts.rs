@@ -1,4 +1,5 @@
-//! Hands compiled code to the nodes' agents, over TLS: `GET /artifacts/<file>`.
+//! Hands the nodes' agents, over TLS, compiled code (`GET /artifacts/<file>`) and the key by which a node vouches for its
+//! pods (`GET /node-key`).
 
 use std::collections::HashMap;
 use std::io;
@@ -17,6 +18,7 @@ use kube::{Client, ResourceExt};
 use ring::digest::{SHA256, digest};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -24,12 +26,15 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 use wisp_api::{WasmRevision, names};
+use wisp_identity::InstallationKey;
 use wisp_kubernetes::{ReviewError, review_token};
 
 use crate::bootstrap::Secrets;
 use crate::component::Components;
 
 const AGENT: &str = "wisp-node";
+/// Where an agent gets the key of its node.
+const NODE_KEY: &str = "/node-key";
 /// Each node has one agent, which fetches a few files at once.
 const CONNECTIONS_MAX: usize = 512;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,7 +49,16 @@ pub struct Artifacts {
     client: Client,
     components: Components,
     system: String,
-    believed: Mutex<HashMap<Vec<u8>, Instant>>,
+    identity: InstallationKey,
+    believed: Mutex<HashMap<Vec<u8>, Agent>>,
+}
+
+/// An agent whose token was good.
+#[derive(Clone)]
+struct Agent {
+    since: Instant,
+    /// The node that it runs on, by the API server's word.
+    node: Option<String>,
 }
 
 /// Why somebody gets nothing.
@@ -55,10 +69,10 @@ enum Denied {
 }
 
 impl Artifacts {
-    /// The store of `components`, for the agents of the platform in `system`.
+    /// The store of `components`, and the keys that are derived from `identity`, for the agents of the platform in `system`.
     #[must_use]
-    pub fn new(client: Client, components: Components, system: String) -> Self {
-        Self { client, components, system, believed: Mutex::default() }
+    pub fn new(client: Client, components: Components, system: String, identity: InstallationKey) -> Self {
+        Self { client, components, system, identity, believed: Mutex::default() }
     }
 
     /// Serves on `listener` until `shutdown`.
@@ -95,15 +109,31 @@ impl Artifacts {
     }
 
     async fn respond(&self, request: Request<Incoming>) -> Response<Body> {
-        let Some(file) = request.uri().path().strip_prefix("/artifacts/").filter(|file| is_name(file)) else {
-            return text(StatusCode::NOT_FOUND, "ask for /artifacts/<file>");
-        };
-        match self.admit(&request).await {
-            Ok(()) => {}
+        let path = request.uri().path();
+        let file = path.strip_prefix("/artifacts/").filter(|file| is_name(file));
+        if file.is_none() && path != NODE_KEY {
+            return text(StatusCode::NOT_FOUND, "ask for /artifacts/<file> or /node-key");
+        }
+        let agent = match self.admit(&request).await {
+            Ok(agent) => agent,
             Err(Denied::NoToken) => return text(StatusCode::UNAUTHORIZED, "show a token: authorization: Bearer …"),
             Err(Denied::Refused(why)) => return text(StatusCode::FORBIDDEN, &why),
             Err(Denied::Unreachable(why)) => return text(StatusCode::SERVICE_UNAVAILABLE, &why),
+        };
+        match file {
+            Some(file) => self.artifact(file).await,
+            None => self.node_key(&agent),
         }
+    }
+
+    fn node_key(&self, agent: &Agent) -> Response<Body> {
+        match &agent.node {
+            Some(node) => text(StatusCode::OK, &json!(self.identity.of_node(node)).to_string()),
+            None => text(StatusCode::FORBIDDEN, "the API server does not say which node this token is of"),
+        }
+    }
+
+    async fn artifact(&self, file: &str) -> Response<Body> {
         match self.find(file).await {
             Ok(Some((file, bytes))) => {
                 let stream = ReaderStream::new(file).map_ok(Frame::data);
@@ -132,12 +162,12 @@ impl Artifacts {
         self.components.open(file).await
     }
 
-    async fn admit(&self, request: &Request<Incoming>) -> Result<(), Denied> {
+    async fn admit(&self, request: &Request<Incoming>) -> Result<Agent, Denied> {
         let shown = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = shown.and_then(|value| value.strip_prefix("Bearer ")).ok_or(Denied::NoToken)?;
         let hash = digest(&SHA256, token.as_bytes()).as_ref().to_vec();
-        if self.is_believed(&hash) {
-            return Ok(());
+        if let Some(agent) = self.believed(&hash) {
+            return Ok(agent);
         }
         let found =
             review_token(&self.client, token, names::ARTIFACTS_AUDIENCE).await.map_err(|error| match error {
@@ -151,13 +181,14 @@ impl Artifacts {
         if believed.len() >= BELIEVED_MAX {
             believed.clear();
         }
-        believed.insert(hash, Instant::now());
-        Ok(())
+        let agent = Agent { since: Instant::now(), node: found.node };
+        believed.insert(hash, agent.clone());
+        Ok(agent)
     }
 
-    fn is_believed(&self, hash: &[u8]) -> bool {
+    fn believed(&self, hash: &[u8]) -> Option<Agent> {
         let believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
-        believed.get(hash).is_some_and(|since| since.elapsed() < BELIEVED)
+        believed.get(hash).filter(|agent| agent.since.elapsed() < BELIEVED).cloned()
     }
 }
 

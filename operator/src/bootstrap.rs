@@ -1,5 +1,5 @@
 //! What an installation makes for itself at its first start: a CA, the certificate of its servers, the key that seals
-//! compiled code.
+//! compiled code, and the one that the nodes' keys are derived from.
 //!
 //! Several operators may start at once: each object is created if it is not there, and whoever comes second reads what
 //! the first has written.
@@ -21,6 +21,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 const CA: &str = "wisp-ca";
 const TLS: &str = "wisp-tls";
 const SEAL: &str = "wisp-seal";
+const IDENTITY: &str = "wisp-identity";
 const SERVERS: [&str; 2] = ["wisp-autoscaler", "wisp-operator"];
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const CA_LIFE: Duration = Duration::from_secs(3650 * 24 * 3600);
@@ -39,6 +40,8 @@ pub struct Secrets {
     pub key_pem: String,
     /// The key that seals compiled code.
     pub seal_key: Vec<u8>,
+    /// The key of which those of the nodes are derived.
+    pub identity_key: Vec<u8>,
 }
 
 /// Makes what is not there, renews what is old, and returns all of it.
@@ -53,12 +56,12 @@ pub async fn bootstrap(client: &Client, namespace: &str) -> Result<Secrets> {
     if is_old(&tls) {
         tls = renew(&secrets, servers(&ca_pem, &ca_key, namespace)?).await?;
     }
-    let seal = ensure(&secrets, SEAL, seal).await?;
+    let seal = ensure(&secrets, SEAL, || random(SEAL, "seal.key")).await?;
+    let identity = ensure(&secrets, IDENTITY, || random(IDENTITY, "identity.key")).await?;
     publish(client, namespace, &ca_pem).await?;
-    let seal_key =
-        seal.data.as_ref().and_then(|data| data.get("seal.key")).context("secret wisp-seal has no seal.key")?;
+    let (seal_key, identity_key) = (bytes(&seal, "seal.key")?, bytes(&identity, "identity.key")?);
     let (certificate_pem, key_pem) = (text(&tls, "tls.crt")?, text(&tls, "tls.key")?);
-    Ok(Secrets { ca_pem, certificate_pem, key_pem, seal_key: seal_key.0.clone() })
+    Ok(Secrets { ca_pem, certificate_pem, key_pem, seal_key, identity_key })
 }
 
 async fn ensure(secrets: &Api<Secret>, name: &str, make: impl FnOnce() -> Result<Secret>) -> Result<Secret> {
@@ -130,11 +133,11 @@ fn names_of(server: &str, namespace: &str) -> [String; 4] {
     ]
 }
 
-fn seal() -> Result<Secret> {
+fn random(name: &str, file: &str) -> Result<Secret> {
     let mut key = [0; 32];
     SystemRandom::new().fill(&mut key).ok().context("the system has no random bytes")?;
-    let data = BTreeMap::from([("seal.key".to_owned(), ByteString(key.to_vec()))]);
-    Ok(Secret { metadata: metadata(SEAL), data: Some(data), ..Secret::default() })
+    let data = BTreeMap::from([(file.to_owned(), ByteString(key.to_vec()))]);
+    Ok(Secret { metadata: metadata(name), data: Some(data), ..Secret::default() })
 }
 
 fn secret<const N: usize>(name: &str, parts: [(&str, String); N]) -> Secret {
@@ -148,10 +151,12 @@ fn metadata(name: &str) -> ObjectMeta {
 }
 
 fn text(secret: &Secret, key: &str) -> Result<String> {
-    let name = secret.name_any();
-    let bytes =
-        secret.data.as_ref().and_then(|data| data.get(key)).with_context(|| format!("secret {name} has no {key}"))?;
-    String::from_utf8(bytes.0.clone()).with_context(|| format!("{key} of secret {name} is no text"))
+    String::from_utf8(bytes(secret, key)?).with_context(|| format!("{key} of secret {} is no text", secret.name_any()))
+}
+
+fn bytes(secret: &Secret, key: &str) -> Result<Vec<u8>> {
+    let found = secret.data.as_ref().and_then(|data| data.get(key));
+    Ok(found.with_context(|| format!("secret {} has no {key}", secret.name_any()))?.0.clone())
 }
 
 /// Valid a day before it is made, since clocks differ.

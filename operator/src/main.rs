@@ -20,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use wisp_chassis::admin::{self, Admin};
 use wisp_chassis::log;
+use wisp_identity::InstallationKey;
 use wisp_kubernetes::{Lease, LeaseOf, LeaseSettings};
 use wisp_operator::artifacts::Artifacts;
 use wisp_operator::bootstrap::{Secrets, bootstrap};
@@ -68,7 +69,8 @@ async fn operate(
     let components = Components::new(client.clone(), component_settings(args, &secrets)?)
         .with_context(|| format!("the store {} cannot be used", args.store.display()))?;
     let listener = TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
-    let artifacts = Artifacts::new(client.clone(), components.clone(), args.namespace.clone());
+    let identity = InstallationKey::new(&secrets.identity_key).context("secret wisp-identity has no key")?;
+    let artifacts = Artifacts::new(client.clone(), components.clone(), args.namespace.clone(), identity);
     let served = secrets.clone();
     let token = shutdown.clone();
     let artifacts = tokio::spawn(async move { artifacts.serve(listener, &served, token).await });

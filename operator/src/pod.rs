@@ -73,11 +73,9 @@ impl Installation {
         let PodOf { namespace, role, settings, owner } = of;
         let mut labels = settings.labels.clone();
         labels.extend(role.labels());
-        let mut mounts = vec![json!({"name": "wisp-token", "mountPath": "/var/run/wisp", "readOnly": true})];
-        mounts.extend(role.volumes().iter().map(mount));
-        let mut volumes = vec![json!({"name": "wisp-token", "projected": {"sources": [{"serviceAccountToken": {
-            "path": "token", "audience": names::CONTROL_AUDIENCE, "expirationSeconds": 3600}}]}})];
-        volumes.extend(role.volumes().iter().map(volume));
+        // None but the user's: a pod with any volume starts a third of a second later, see decision 0008.
+        let mounts: Vec<Value> = role.volumes().iter().map(mount).collect();
+        let volumes: Vec<Value> = role.volumes().iter().map(volume).collect();
         let resources = settings.resources.as_ref().map_or_else(default_resources, |resources| json!(resources));
         let pod = json!({
             "metadata": {
@@ -129,7 +127,6 @@ impl Installation {
             {"name": "WISP_CONTROL", "value": self.control},
             {"name": "WISP_CONTROL_NAME", "value": self.control_name},
             {"name": "WISP_CONTROL_CA", "value": self.ca_pem},
-            {"name": "WISP_TOKEN_FILE", "value": "/var/run/wisp/token"},
             field("WISP_INSTANCE", "metadata.uid"),
             field("WISP_NAMESPACE", "metadata.namespace"),
             field("WISP_POD_IP", "status.podIP"),
@@ -238,13 +235,14 @@ mod tests {
         assert_eq!(spec.termination_grace_period_seconds, Some(15));
         let mounts: Vec<_> =
             spec.containers[0].volume_mounts.iter().flatten().map(|mount| &*mount.mount_path).collect();
-        assert_eq!(mounts, ["/var/run/wisp", "/mnt/data", "/mnt/tmp"]);
+        assert_eq!(mounts, ["/mnt/data", "/mnt/tmp"]);
         assert_eq!(pod.metadata.labels.unwrap()[names::LABEL_REVISION], "cart-00001");
     }
 
     #[test]
-    fn a_warm_pod_is_nobodys() {
+    fn a_warm_pod_is_nobodys_and_has_no_volume_to_wait_for() {
         let pod = of(Role::Warm { pool: "default" }, &PodSettings::default());
+        assert_eq!(pod.spec.unwrap().volumes.unwrap_or_default(), []);
         let labels = pod.metadata.labels.unwrap();
         assert_eq!(labels[names::LABEL_POOL], "default");
         assert!(!labels.contains_key(names::LABEL_REVISION));

@@ -14,7 +14,7 @@ use containerd_shim::{Flags, parse};
 
 use crate::respond::timestamp;
 use crate::state_dir::StateDir;
-use crate::{create, daemon, exec, launch, order, start, undo};
+use crate::{create, daemon, exec, launch, order, pause, start, undo};
 
 /// How containerd names the runtime in its configuration.
 const RUNTIME: &str = "io.containerd.wisp.v1";
@@ -27,6 +27,7 @@ pub fn run() -> ExitCode {
     match arguments.first().and_then(|first| first.to_str()) {
         Some(order::CREATE) => launch::answer(create::create),
         Some(order::EXEC) => launch::answer(exec::exec),
+        Some(order::PAUSE) => pause::run(&arguments[1..]),
         _ => for_containerd(&arguments),
     }
 }

@@ -62,6 +62,8 @@ pub(crate) enum ArtifactError {
     Store { path: PathBuf, source: io::Error },
     #[error("{path}: {source}; functions need the node's agent: is the DaemonSet wisp-node ready on this node?")]
     Agent { path: PathBuf, source: io::Error },
+    #[error("containerd does not say which pod this is; instances of functions are pods of Kubernetes")]
+    NoPod,
 }
 
 impl Store {

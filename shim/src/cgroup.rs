@@ -162,6 +162,12 @@ impl Named {
         }
     }
 
+    /// Makes it, moves this process into it, and says what it may use.
+    pub(crate) fn enter(&self, resources: Option<&LinuxResources>) -> Result<(), CgroupError> {
+        self.done(self.manager.add_task(nix::unistd::getpid()))?;
+        resources.map_or(Ok(()), |resources| self.update(resources))
+    }
+
     /// Changes what the cgroup may use, while its processes run.
     pub(crate) fn update(&self, resources: &LinuxResources) -> Result<(), CgroupError> {
         let control = ControllerOpt { resources, disable_oom_killer: false, oom_score_adj: None, freezer_state: None };

@@ -15,11 +15,12 @@ use libcontainer::utils::get_cgroup_path;
 use oci_spec::runtime::Spec;
 
 use crate::artifact::{self, Artifact, ArtifactError, Store};
-use crate::executor::{self, HostProgram, Launcher, Program};
+use crate::executor::{self, Called, HostProgram, Launcher, Program};
 use crate::image::{ImageError, Images, Layer};
 use crate::instance;
 use crate::order::{Create, Kind, Made};
 use crate::preopens::{Preopen, preopens};
+use crate::sandbox::{Sandbox, SandboxError};
 use crate::start::SANDBOX_ID;
 use crate::state_dir::{Record, StateDir};
 use crate::stdio::StdioError;
@@ -39,6 +40,8 @@ pub(crate) enum CreateError {
     Image(#[from] ImageError),
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     #[error(transparent)]
     Stdio(#[from] StdioError),
     #[error("a component has no terminal; take tty and -t away")]
@@ -64,6 +67,9 @@ pub(crate) fn create(order: &Create) -> Result<Made, CreateError> {
         pod: spec.annotations().as_ref().and_then(|annotations| annotations.get(SANDBOX_ID).cloned()),
     };
     state.write(&order.id, &record).map_err(io_error("state"))?;
+    if let Some(sandbox) = Sandbox::of(&spec) {
+        return Ok(Made { pid: sandbox.make(order, &record)?, kind: Kind::Sandbox });
+    }
     mount(order)?;
     // A client may name a folder instead of having layers mounted.
     let root = spec.root().as_ref().map_or(Path::new(ROOTFS), |root| root.path());
@@ -90,7 +96,8 @@ fn mount(order: &Create) -> Result<(), CreateError> {
 /// What the container's process will become.
 fn program(order: &Create, spec: &Spec, rootfs: &Path) -> Result<Program, CreateError> {
     if instance::is_instance(spec) {
-        return host(order, spec, instance::artifacts(&order.store)?, instance::arguments());
+        let called = Called { arguments: instance::arguments(), variables: vec![instance::proof(spec, &order.store)?] };
+        return host(order, spec, instance::artifacts(&order.store)?, called);
     }
     let entry = workload::entry(spec, rootfs).map_err(io_error("command of the image"))?;
     let artifact = match entry {
@@ -103,14 +110,14 @@ fn program(order: &Create, spec: &Spec, rootfs: &Path) -> Result<Program, Create
     let folders = workload::folders(rootfs).map_err(io_error("root file system"))?;
     let preopens = preopens(spec, &folders, Path::is_dir);
     let arguments = arguments(spec, &preopens).map_err(io_error("command of the container"))?;
-    host(order, spec, artifact, arguments)
+    host(order, spec, artifact, Called { arguments, variables: Vec::new() })
 }
 
-fn host(order: &Create, spec: &Spec, artifact: Artifact, arguments: Vec<CString>) -> Result<Program, CreateError> {
+fn host(order: &Create, spec: &Spec, artifact: Artifact, called: Called) -> Result<Program, CreateError> {
     if spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false) {
         return Err(CreateError::Terminal);
     }
-    let host = HostProgram::new(artifact, &order.host, arguments).map_err(CreateError::Executor)?;
+    let host = HostProgram::new(artifact, &order.host, called).map_err(CreateError::Executor)?;
     Ok(Program::Host(Arc::new(host)))
 }
 

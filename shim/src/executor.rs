@@ -50,15 +50,22 @@ pub(crate) enum Program {
 pub(crate) struct HostProgram {
     program: File,
     artifact: Artifact,
-    arguments: Vec<CString>,
+    called: Called,
+}
+
+/// How the host is called.
+pub(crate) struct Called {
+    pub(crate) arguments: Vec<CString>,
+    /// Beside the container's own environment.
+    pub(crate) variables: Vec<CString>,
 }
 
 impl HostProgram {
-    /// The host with these arguments. No other file may be open yet.
+    /// The host, called like that. No other file may be open yet.
     ///
     /// # Errors
     /// When other descriptors are where the host expects its own: then this process was not started clean.
-    pub(crate) fn new(artifact: Artifact, host: &Path, arguments: Vec<CString>) -> Result<Self, String> {
+    pub(crate) fn new(artifact: Artifact, host: &Path, called: Called) -> Result<Self, String> {
         let failed = |error: io::Error| format!("{}: {error}", host.display());
         let code = lowest(artifact.code).map_err(failed)?;
         let artifact = Artifact { code, key: lowest(artifact.key).map_err(failed)? };
@@ -70,7 +77,7 @@ impl HostProgram {
                  this is a bug of the shim"
             ));
         }
-        Ok(Self { program, artifact, arguments })
+        Ok(Self { program, artifact, called })
     }
 
     fn become_it(&self) -> Result<(), String> {
@@ -78,8 +85,10 @@ impl HostProgram {
             rustix::io::fcntl_setfd(file, FdFlags::empty()).map_err(|error| format!("wisp-host: {error}"))?;
         }
         let variables = std::env::vars_os().filter_map(|(name, value)| variable(name, value));
-        let variables: Vec<CString> = variables.collect();
-        let failed = nix::unistd::execveat(&self.program, c"", &self.arguments, &variables, AtFlags::AT_EMPTY_PATH);
+        // The first of a name is the one that counts.
+        let variables: Vec<CString> = self.called.variables.iter().cloned().chain(variables).collect();
+        let (program, arguments) = (self.program.as_raw_fd(), &self.called.arguments);
+        let failed = nix::unistd::execveat(Some(program), c"", arguments, &variables, AtFlags::AT_EMPTY_PATH);
         let Err(error) = failed;
         Err(format!("wisp-host cannot be executed: {error}; does the seccomp profile allow execveat?"))
     }

@@ -12,6 +12,9 @@ pub(crate) const CREATE: &str = "oci-create";
 /// The same for a process that joins a container.
 pub(crate) const EXEC: &str = "oci-exec";
 
+/// The same for the process of a pod's own container.
+pub(crate) const PAUSE: &str = "pause";
+
 /// Make a container.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Create {
@@ -64,6 +67,8 @@ pub(crate) struct Made {
 /// What a container runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Kind {
+    /// Nothing: it holds the namespaces of its pod, from when it is made.
+    Sandbox,
     Linux,
     Wasm,
 }

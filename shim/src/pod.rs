@@ -136,6 +136,9 @@ impl Pod {
     async fn start_first(&self, container: &Container) -> Result<(), TaskError> {
         let begun = || TaskError::Precondition(format!("{} was started before", container.id));
         let gate = container.take_gate().ok_or_else(begun)?;
+        if container.kind == Kind::Sandbox {
+            return Ok(());
+        }
         knock(&self.state.start_socket(&container.id))?;
         let refused = |reason| TaskError::Internal(format!("{}: {reason}", container.id));
         gate.passed().await.map_err(refused)
@@ -162,8 +165,13 @@ impl Pod {
     /// When the container is a component, or the process is there.
     pub(crate) async fn add(&self, id: &str, exec_id: &str, added: Added) -> Result<(), TaskError> {
         let container = self.container(id)?;
-        if container.kind == Kind::Wasm {
-            let message = format!("{id} runs a WebAssembly component: it has no shell and no programs to execute");
+        let nothing = match container.kind {
+            Kind::Linux => None,
+            Kind::Wasm => Some("runs a WebAssembly component"),
+            Kind::Sandbox => Some("only holds the pod together"),
+        };
+        if let Some(what) = nothing {
+            let message = format!("{id} {what}: it has no shell and no programs to execute");
             return Err(TaskError::Unimplemented(message));
         }
         check_name(exec_id).map_err(|error| TaskError::Invalid(error.to_string()))?;

@@ -1,4 +1,5 @@
-//! Stands before the deciding loop: a stream gets in when its hello shows a token that says the same.
+//! Stands before the deciding loop: a stream gets in when its hello shows a proof that says the same. An activator shows a
+//! token, which the API server reviews; an instance shows what its node has signed.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,15 +14,17 @@ use wisp_api::names::CONTROL_AUDIENCE;
 use wisp_api::wire::{DemandUp, InstanceHello, InstanceUp, demand_up, instance_up};
 use wisp_autoscaler::{Actuation, Handle};
 use wisp_chassis::control::{CHANNEL_MESSAGES, Incoming, Peer};
+use wisp_identity::Claim;
 use wisp_kubernetes::{Identity, review_token};
 
 use super::actuator::{Actuator, lock};
 use super::check::{check_activator, check_instance, told_revision};
+use super::proof::IdentityFile;
 use super::roster::{PodFact, Roster, end_of};
 
 /// Streams that have not been let in: an installation of thousands of instances comes back in one wave.
 const WAITING_MAX: usize = 4096;
-/// Reviews at once: each is a call of the API server, and takes it a millisecond.
+/// Reviews and lookups at once: each is a call of the API server, and takes it a millisecond.
 const REVIEWS_MAX: usize = 32;
 /// A stream must say who it is within this time.
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
@@ -36,6 +39,8 @@ pub(crate) struct Gate {
     pub(crate) roster: Arc<Mutex<Roster>>,
     pub(crate) actuator: Arc<Actuator>,
     pub(crate) system_namespace: String,
+    /// What the nodes' keys are derived from.
+    pub(crate) identity: IdentityFile,
 }
 
 impl Gate {
@@ -90,7 +95,7 @@ impl Gate {
     async fn instance(
         &self,
         mut peer: Peer<InstanceUp, wisp_api::wire::InstanceDown>,
-        reviews: &Semaphore,
+        lookups: &Semaphore,
     ) -> Result<Incoming, String> {
         let hello = first(&mut peer.up, |message: &InstanceUp| match &message.message {
             Some(instance_up::Message::Hello(hello)) => Some(hello.clone()),
@@ -98,9 +103,9 @@ impl Gate {
         });
         let hello = hello.await?;
         let refused = |reason: String| format!("instance {:?}: {reason}", hello.instance);
-        let identity = self.review(&hello.token, reviews).await.map_err(refused)?;
-        let pod = self.pod(&hello, &identity).await.map_err(refused)?;
-        check_instance(&hello, &identity, &pod).map_err(refused)?;
+        let claim = self.identity.verify(&hello.token).map_err(refused)?;
+        let pod = self.pod(&claim, lookups).await.map_err(refused)?;
+        check_instance(&hello, &claim, &pod).map_err(refused)?;
         self.announce(&hello, pod).await?;
         let hello = InstanceUp { message: Some(instance_up::Message::Hello(hello)) };
         Ok(Incoming::Instance(said_again(hello, peer)))
@@ -125,14 +130,14 @@ impl Gate {
         review.map_err(|error| error.to_string())
     }
 
-    async fn pod(&self, hello: &InstanceHello, identity: &Identity) -> Result<PodFact, String> {
-        let Some(owner) = &identity.pod else { return Err("its token is bound to no pod".to_owned()) };
-        let known = lock(&self.roster).get(&hello.instance).cloned();
+    async fn pod(&self, claim: &Claim, lookups: &Semaphore) -> Result<PodFact, String> {
+        let known = lock(&self.roster).get(&claim.uid).filter(|known| known.node.is_some()).cloned();
         if let Some(known) = known {
             return Ok(known);
         }
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &identity.namespace);
-        let found = timeout(CALL_TIMEOUT, pods.get(&owner.name));
+        let _place = lookups.acquire().await.map_err(|_| "the gate is closed".to_owned())?;
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &claim.namespace);
+        let found = timeout(CALL_TIMEOUT, pods.get(&claim.pod));
         let found = found.await.map_err(|_| "its pod could not be looked at in time".to_owned())?;
         let found = found.map_err(|error| format!("its pod cannot be looked at: {error}"))?;
         if let Some(end) = end_of(&found) {
@@ -140,7 +145,7 @@ impl Gate {
         }
         // The watch is late. What is news to it is announced by the gate in a moment.
         let _announced = lock(&self.roster).apply(&found);
-        PodFact::of(&found).ok_or_else(|| format!("pod {:?} is no instance of Wisp", owner.name))
+        PodFact::of(&found).ok_or_else(|| format!("pod {:?} is no instance of Wisp", claim.pod))
     }
 }
 

@@ -1,8 +1,9 @@
-//! The autoscaler on a cluster: one leader, which watches the API server, lets hosts and activators in by their tokens,
+//! The autoscaler on a cluster: one leader, which watches the API server, lets hosts and activators in by their proofs,
 //! and writes what it decided. The deciding itself knows nothing of all this.
 //!
 //! In the order of the data: `watch` sees changes, `view` and `roster` are what they add up to, `catalog` tells the
-//! autoscaler, with `environment` for what is secret. `gate` lets streams in, by the rules in `check`. `actuator`
+//! autoscaler, with `environment` for what is secret. `gate` lets streams in, by the rules in `check` and the key in
+//! `proof`. `actuator`
 //! writes, in the order that `work` keeps; `leaving` has the pods marked that drain. `slice` says where the leader is.
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use self::actuator::Actuator;
 use self::catalog::Catalog;
 use self::environment::Environment;
 use self::gate::Gate;
+use self::proof::IdentityFile;
 use self::roster::Roster;
 use self::view::View;
 use crate::admin;
@@ -38,6 +40,7 @@ mod check;
 mod environment;
 mod gate;
 mod leaving;
+mod proof;
 mod roster;
 mod slice;
 mod view;
@@ -134,6 +137,7 @@ async fn lead(args: &Args, place: Place, parts: Parts, leads: admin::Leads) -> a
         roster: Arc::clone(&roster),
         actuator: Arc::clone(&actuator),
         system_namespace: place.namespace.clone(),
+        identity: IdentityFile(args.identity_key.clone()),
     };
     let environment = Environment::new(client.clone());
     let catalog =

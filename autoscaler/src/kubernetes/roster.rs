@@ -16,6 +16,8 @@ pub(crate) struct PodFact {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) uid: String,
+    /// The node that runs it, once there is one.
+    pub(crate) node: Option<String>,
     /// Its pool, while nobody has claimed it.
     pub(crate) pool: Option<String>,
     /// What it serves, once it has a revision.
@@ -73,6 +75,7 @@ impl PodFact {
         Some(Self {
             name: metadata.name.clone()?,
             uid: metadata.uid.clone()?,
+            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
             pool: labels.get(LABEL_POOL).cloned(),
             revision,
             namespace,

@@ -14,10 +14,9 @@ use wisp_api::wire::{
 use wisp_chassis::control::{ControlEndpoint, Link, LinkEvent, demand_link, instance_link};
 use wisp_cluster::until;
 
-use crate::rig::{PATIENCE, Rig, SHOP, SYSTEM, rig};
+use crate::rig::{NODE, PATIENCE, Rig, SHOP, SYSTEM, rig};
 
 const AUDIENCE: &str = "wisp.dev/control";
-const HOSTS: (&str, &str) = (SHOP, "hosts");
 const ACTIVATOR: (&str, &str) = (SYSTEM, "wisp-activator");
 
 /// A host whose stream lives as long as this.
@@ -32,11 +31,11 @@ struct Activator {
     _shutdown: tokio_util::sync::DropGuard,
 }
 
-fn hello(pod: &Pod, token: &str) -> InstanceHello {
+fn hello(pod: &Pod, proof: &str) -> InstanceHello {
     InstanceHello {
         protocol: PROTOCOL,
         instance: pod.metadata.uid.clone().unwrap(),
-        token: token.to_owned(),
+        token: proof.to_owned(),
         state: InstanceState::Warm.into(),
         address: "tcp:127.0.0.1:1".to_owned(),
         slots: 100,
@@ -82,7 +81,7 @@ impl Host {
 
 impl Activator {
     async fn connect(rig: &Rig, endpoint: ControlEndpoint) -> Self {
-        let (shutdown, token) = (CancellationToken::new(), rig.token(ACTIVATOR, AUDIENCE, None).await);
+        let (shutdown, token) = (CancellationToken::new(), rig.token(ACTIVATOR, AUDIENCE).await);
         let mut link = demand_link(endpoint, shutdown.clone());
         while link.events.recv().await.unwrap() != LinkEvent::Connected {}
         let hello = DemandHello { protocol: PROTOCOL, activator: "a".to_owned(), token };
@@ -97,25 +96,25 @@ impl Activator {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_the_pods_own_token_lets_a_host_in() {
+async fn only_the_word_of_its_node_lets_a_host_in() {
     let Some(rig) = rig().await else { return };
     let _autoscaler = rig.autoscaler("autoscaler-a");
     let endpoint = rig.endpoint(rig.leader_besides(None).await);
     let (own, other) =
         (rig.pod("own", ("wisp.dev/pool", "default")).await, rig.pod("other", ("wisp.dev/pool", "default")).await);
     let stranger = rig.pod("stranger", ("app", "stranger")).await;
-    let good = rig.token(HOSTS, AUDIENCE, Some(&own)).await;
+    let good = rig.proof(NODE, &own);
     let mut forged = good.clone();
-    let at = forged.rfind('.').unwrap() + 1;
+    let at = forged.rfind(':').unwrap() + 1;
     let letter = if forged[at..].starts_with('A') { "B" } else { "A" };
     forged.replace_range(at..=at, letter);
     let refused = [
-        ("no token", hello(&own, "")),
+        ("no proof", hello(&own, "")),
         ("a forged one", hello(&own, &forged)),
-        ("one for another audience", hello(&own, &rig.token(HOSTS, "wisp.dev/artifacts", Some(&own)).await)),
-        ("another pod's", hello(&own, &rig.token(HOSTS, AUDIENCE, Some(&other)).await)),
-        ("one of no pod", hello(&own, &rig.token(HOSTS, AUDIENCE, None).await)),
-        ("a pod that is neither", hello(&stranger, &rig.token(HOSTS, AUDIENCE, Some(&stranger)).await)),
+        ("a token", hello(&own, &rig.token((SHOP, "hosts"), AUDIENCE).await)),
+        ("another node's", hello(&own, &rig.proof("not-its-node", &own))),
+        ("another pod's", hello(&own, &rig.proof(NODE, &other))),
+        ("a pod that is neither", hello(&stranger, &rig.proof(NODE, &stranger))),
         ("another namespace", InstanceHello { namespace: SYSTEM.to_owned(), ..hello(&own, &good) }),
     ];
     for (why, hello) in refused {
@@ -123,7 +122,7 @@ async fn only_the_pods_own_token_lets_a_host_in() {
         assert!(!host.is_let_in().await, "{why} was let in");
     }
     let mut host = Host::connect(endpoint, hello(&own, &good)).await;
-    assert!(host.is_let_in().await, "the pod's own token was refused");
+    assert!(host.is_let_in().await, "the pod's own proof was refused");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -133,8 +132,7 @@ async fn a_wake_claims_a_warm_pod_and_a_finished_pod_is_forgotten() {
     let _autoscaler = rig.autoscaler("autoscaler-a");
     let endpoint = rig.endpoint(rig.leader_besides(None).await);
     let pod = rig.pod("warm-1", ("wisp.dev/pool", "default")).await;
-    let token = rig.token(HOSTS, AUDIENCE, Some(&pod)).await;
-    let mut host = Host::connect(endpoint.clone(), hello(&pod, &token)).await;
+    let mut host = Host::connect(endpoint.clone(), hello(&pod, &rig.proof(NODE, &pod))).await;
     let activator = Activator::connect(&rig, endpoint).await;
     // Until the catalog and the host are known there is nothing to claim: activators repeat their wakes.
     let spec = loop {
@@ -180,7 +178,7 @@ async fn a_fresh_function_is_scaled_and_an_external_one_is_left_alone() {
     rig.until_replicas("fresh-00001", 1).await;
     let pod = rig.pod("fresh-1", ("wisp.dev/revision", "fresh-00001")).await;
     let endpoint = rig.endpoint(rig.leader_besides(None).await);
-    let hello = hello(&pod, &rig.token(HOSTS, AUDIENCE, Some(&pod)).await);
+    let hello = hello(&pod, &rig.proof(NODE, &pod));
     let mut host = Host::connect(endpoint, hello).await;
     assert_eq!(host.specialized().await.revision, "fresh-00001");
     assert_eq!(rig.revisions().get("keda-00001").await.unwrap().spec.replicas, 0);

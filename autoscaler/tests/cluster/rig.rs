@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use wisp_api::{WasmFunction, WasmRevision};
 use wisp_chassis::control::{ClientTls, ControlEndpoint};
 use wisp_cluster::{Lent, Settings, Shared, until};
+use wisp_identity::{InstallationKey, KEY_BYTES};
 
 /// Generous: the machine may be busy. A test that passes never waits for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,6 +27,10 @@ pub(crate) const SYSTEM: &str = "wisp-system";
 /// The functions' namespace.
 pub(crate) const SHOP: &str = "shop";
 
+/// Where the pods of tests are. There is no such node, so nothing becomes of them.
+pub(crate) const NODE: &str = "elsewhere";
+
+const IDENTITY_KEY: [u8; KEY_BYTES] = [7; KEY_BYTES];
 const SERVER_NAME: &str = "wisp-autoscaler";
 const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
 
@@ -90,6 +95,7 @@ fn certificates() -> (TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("tls.crt"), certificate.pem()).unwrap();
     std::fs::write(folder.path().join("tls.key"), key.serialize_pem()).unwrap();
+    std::fs::write(folder.path().join("identity.key"), IDENTITY_KEY).unwrap();
     (folder, ca_pem)
 }
 
@@ -114,6 +120,8 @@ impl Rig {
             .arg(certificate)
             .arg("--control-key")
             .arg(key)
+            .arg("--identity-key")
+            .arg(self.tls.path().join("identity.key"))
             .env("KUBECONFIG", self.cluster.kubeconfig())
             .env("POD_NAMESPACE", SYSTEM)
             .env("POD_NAME", pod)
@@ -169,32 +177,33 @@ impl Rig {
         functions.patch_status(name, &parameters, &Patch::Merge(status)).await.unwrap();
     }
 
-    /// A pod as the operator makes it, but no node takes it.
+    /// A pod as the operator makes it, but no kubelet runs it.
     pub(crate) async fn pod(&self, name: &str, label: (&str, &str)) -> Pod {
         let pod = json!({
             "metadata": {"name": name, "labels": {"wisp.dev/instance": "true", label.0: label.1}},
             "spec": {
                 "serviceAccountName": "hosts",
                 "restartPolicy": "Never",
-                "nodeSelector": {"there-is": "no-such-node"},
+                "nodeName": NODE,
                 "containers": [{"name": "instance", "image": "none:1"}],
             },
         });
         self.pods().create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap()
     }
 
-    /// A token of an account; bound to a pod, as a projected one is, when one is given.
-    pub(crate) async fn token(&self, account: (&str, &str), audience: &str, pod: Option<&Pod>) -> String {
-        let bound = pod.map(|pod| BoundObjectReference {
-            kind: Some("Pod".to_owned()),
-            api_version: Some("v1".to_owned()),
-            name: pod.metadata.name.clone(),
-            uid: pod.metadata.uid.clone(),
-        });
+    /// The proof that `node` gives to a pod.
+    pub(crate) fn proof(&self, node: &str, pod: &Pod) -> String {
+        let key = InstallationKey::new(&IDENTITY_KEY).unwrap().of_node(node);
+        let uid = pod.metadata.uid.as_deref().unwrap();
+        key.sign(&pod.namespace().unwrap(), &pod.name_any(), uid).unwrap()
+    }
+
+    /// A token of an account.
+    pub(crate) async fn token(&self, account: (&str, &str), audience: &str) -> String {
         let spec = TokenRequestSpec {
             audiences: vec![audience.to_owned()],
-            bound_object_ref: bound,
             expiration_seconds: Some(3600),
+            ..TokenRequestSpec::default()
         };
         let request = TokenRequest { spec, ..TokenRequest::default() };
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), account.0);

@@ -1,5 +1,5 @@
 //! The node's agent: keeps in one folder the compiled code of all revisions, so that an instance finds it when it is told
-//! what to serve.
+//! what to serve, and beside it the key by which the node vouches for them.
 //!
 //! `Agent` is the shell around `ledger`, which decides. `revisions` watches the API, and `named` is the index of it;
 //! `fetch` asks the operator, `shelf` is the folder, and `port` shows how it goes. Seals are the host's business: the agent
@@ -30,8 +30,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use wisp_api::revision::architecture;
+use wisp_identity::NodeKey;
 
-use self::fetch::{FetchError, Source, fetch};
+use self::fetch::{FetchError, Source, fetch, fetch_node_key};
 use self::ledger::Ledger;
 use self::metrics::Metrics;
 use self::name::ArtifactName;
@@ -43,6 +44,9 @@ use self::shelf::Shelf;
 /// Between two looks at the mounted key and at the folder: the kubelet takes longer to renew a Secret.
 const LOOK_PERIOD: Duration = Duration::from_secs(2);
 const KEY_BYTES: usize = 32;
+/// Between two askings for the node's key, while there is none that the operator gave, and then.
+const NODE_KEY_RETRY: Duration = Duration::from_secs(2);
+const NODE_KEY_PERIOD: Duration = Duration::from_secs(60);
 /// Far ahead: something else happens before.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -88,6 +92,7 @@ pub(crate) async fn run(args: AgentArgs, shutdown: CancellationToken) -> Result<
     let agent = Agent {
         source,
         seal_key: args.seal_key,
+        node_key: NodeKeyState { is_there: shelf.node_key().is_some(), ..NodeKeyState::default() },
         shelf,
         metrics,
         shown,
@@ -115,6 +120,16 @@ struct Agent {
     /// Without it nothing that could be fetched is of use.
     has_key: bool,
     has_complained: bool,
+    node_key: NodeKeyState,
+}
+
+/// Whether the node can vouch for its pods.
+#[derive(Debug, Default)]
+struct NodeKeyState {
+    /// The operator is being asked.
+    asking: JoinSet<Result<NodeKey, FetchError>>,
+    asked: Option<Instant>,
+    is_there: bool,
 }
 
 /// How a fetch ended.
@@ -143,6 +158,7 @@ impl Agent {
                 Some(fetched) = self.fetches.join_next() => {
                     self.on_fetched(fetched.context("a fetch panicked")?)?;
                 }
+                Some(key) = self.node_key.asking.join_next() => self.on_node_key(key.context("a fetch panicked")?)?,
                 _ = look.tick() => self.look().await?,
                 () = sleep_until(next) => {}
                 () = shutdown.cancelled() => break,
@@ -150,6 +166,7 @@ impl Agent {
         }
         // Half of a file is nothing: each goes with its task.
         self.fetches.shutdown().await;
+        self.node_key.asking.shutdown().await;
         tracing::info!("agent ends");
         Ok(())
     }
@@ -171,7 +188,7 @@ impl Agent {
             next = step.next.unwrap_or(next);
         }
         self.metrics.show(&self.ledger);
-        self.shown.publish(&self.ledger, self.has_key);
+        self.shown.publish(&self.ledger, self.has_key, self.node_key.is_there);
         Ok(next)
     }
 
@@ -208,6 +225,32 @@ impl Agent {
         Ok(())
     }
 
+    fn ask_for_node_key(&mut self) {
+        let state = &mut self.node_key;
+        let period = if state.is_there { NODE_KEY_PERIOD } else { NODE_KEY_RETRY };
+        if !state.asking.is_empty() || state.asked.is_some_and(|asked| asked.elapsed() < period) {
+            return;
+        }
+        state.asked = Some(Instant::now());
+        let source = self.source.clone();
+        state.asking.spawn(async move { fetch_node_key(&source).await });
+    }
+
+    fn on_node_key(&mut self, key: Result<NodeKey, FetchError>) -> Result<()> {
+        match key {
+            Ok(key) => {
+                if self.shelf.node_key().as_ref() != Some(&key) {
+                    self.shelf.install_node_key(&key).context("cannot install the node's key")?;
+                    tracing::info!(node = key.node(), "there is another key of this node");
+                }
+                self.node_key.is_there = true;
+            }
+            // What is installed stays in force.
+            Err(error) => tracing::warn!(%error, "the node's key is not fetched; trying again"),
+        }
+        Ok(())
+    }
+
     /// Sees to it that the key is the installation's, and that the folder has what we think it has.
     async fn look(&mut self) -> Result<()> {
         match self.mounted_key() {
@@ -223,6 +266,7 @@ impl Agent {
             None => {}
         }
         self.ledger.find(self.shelf.list().context("cannot list the artifacts")?);
+        self.ask_for_node_key();
         Ok(())
     }
 

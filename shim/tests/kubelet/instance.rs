@@ -9,18 +9,26 @@ use tokio_util::sync::CancellationToken;
 use wisp_api::wire::{self, InstanceState, instance_down, instance_up};
 use wisp_chassis::control::{Incoming, Peer, ServerTls, serve_tcp};
 use wisp_cluster::{Cluster, Image, until};
+use wisp_identity::{InstallationKey, KEY_BYTES};
 
 use crate::fixture::{PATIENCE, cluster, get, get_json, prebuilt, programs};
 
 const NAMESPACE: &str = "tenant";
 /// Of the node's store: what the agent fills.
 const ARTIFACTS: &str = "/var/lib/wisp/store/artifacts";
+/// By what name the node vouches for its pods here.
+const NODE: &str = "node-a";
 /// In the certificate; pods reach the server by its address.
 const NAME: &str = "wisp-autoscaler.wisp-system.svc";
 
 static ARTIFACT: OnceCell<wire::Artifact> = OnceCell::const_new();
 
 type InstancePeer = Peer<wire::InstanceUp, wire::InstanceDown>;
+
+/// What the node's key is derived from.
+fn installation() -> InstallationKey {
+    InstallationKey::new(&[7; KEY_BYTES]).unwrap()
+}
 
 /// The guest in the node's folder of artifacts, as its agent would have put it there, and a namespace for instances
 /// that lets in nothing less than restricted pods.
@@ -31,10 +39,12 @@ async fn prepared(cluster: &Cluster) -> wire::Artifact {
             format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}, labels: {{{restricted}}}}}}}");
         cluster.apply(&namespace).await.unwrap();
         cluster.registry().push("instance:1", &Image::from_scratch()).await.unwrap();
-        let script = "install -d -m 700 ${1%/*} && install -d -m 755 $1 && $0 ensure --store $1 $2";
+        let script =
+            "install -d -m 700 ${1%/*} && install -d -m 755 $1 && echo $3 >${1%/*}/node.key && $0 ensure --store $1 $2";
         let host = programs().unwrap().join("wisp-host").display().to_string();
         let guests = prebuilt("guests").display().to_string();
-        let answer = cluster.exec(["bash", "-c", script, &host, ARTIFACTS, &guests]).await.unwrap();
+        let node_key = serde_json::to_string(&installation().of_node(NODE)).unwrap();
+        let answer = cluster.exec(["bash", "-c", script, &host, ARTIFACTS, &guests, &node_key]).await.unwrap();
         let answer: Value = serde_json::from_str(&answer).unwrap();
         let text = |name: &str| answer[name].as_str().unwrap().to_owned();
         wire::Artifact { digest: text("digest"), path: text("path").rsplit('/').next().unwrap().to_owned() }
@@ -108,7 +118,6 @@ impl Autoscaler {
                         {"name": "WISP_CONTROL", "value": format!("https://{}", self.address)},
                         {"name": "WISP_CONTROL_NAME", "value": NAME},
                         {"name": "WISP_CONTROL_CA", "value": self.ca},
-                        {"name": "WISP_TOKEN_FILE", "value": "/var/run/wisp/token"},
                         of_the_pod("WISP_INSTANCE", "metadata.uid"),
                         of_the_pod("WISP_NAMESPACE", "metadata.namespace"),
                         of_the_pod("WISP_POD_IP", "status.podIP"),
@@ -117,17 +126,9 @@ impl Autoscaler {
                         "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
                         "capabilities": {"drop": ["ALL"]},
                     },
-                    "volumeMounts": [
-                        {"name": "token", "mountPath": "/var/run/wisp", "readOnly": true},
-                        {"name": "scratch", "mountPath": "/mnt/scratch"},
-                    ],
+                    "volumeMounts": [{"name": "scratch", "mountPath": "/mnt/scratch"}],
                 }],
-                "volumes": [
-                    {"name": "token", "projected": {"sources": [{"serviceAccountToken": {
-                        "audience": "wisp.dev/control", "expirationSeconds": 3600, "path": "token",
-                    }}]}},
-                    {"name": "scratch", "emptyDir": {}},
-                ],
+                "volumes": [{"name": "scratch", "emptyDir": {}}],
             },
         });
         // A namespace takes no pods before it has its service account.
@@ -190,7 +191,9 @@ async fn an_instance_becomes_its_revision_serves_on_the_pods_address_and_succeed
     let (mut peer, hello) = autoscaler.instance(&cluster, "becomes").await;
     assert_eq!((hello.state(), hello.namespace.as_str()), (InstanceState::Warm, NAMESPACE));
     assert_eq!(hello.instance, field(&cluster, "becomes", "{.metadata.uid}").await);
-    assert_eq!(hello.token.split('.').count(), 3, "it is a token of a service account");
+    let claim = installation().verify(&hello.token).unwrap();
+    assert_eq!((claim.node.as_str(), claim.namespace.as_str(), claim.pod.as_str()), (NODE, NAMESPACE, "becomes"));
+    assert_eq!(claim.uid, hello.instance);
     let ip = until("the pod has an address", PATIENCE, async || {
         let ip = field(&cluster, "becomes", "{.status.podIP}").await;
         Ok((!ip.is_empty()).then_some(ip))

@@ -4,6 +4,12 @@ use serde_json::json;
 
 use crate::fixture::{cluster, get, server};
 
+/// The words behind `name` in a file such as `/proc/<pid>/status`.
+fn line_of(text: &str, name: &str) -> Vec<String> {
+    let found = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name}: {text}"));
+    found[name.len()..].split_whitespace().map(str::to_owned).collect()
+}
+
 #[tokio::test]
 async fn a_restricted_pod_is_restricted() {
     let Some(cluster) = cluster().await else { return };
@@ -17,10 +23,7 @@ async fn a_restricted_pod_is_restricted() {
     assert_eq!(get(&format!("{url}/hello")).await, "hello\n");
     let find = "for p in /proc/[0-9]*; do grep -qaz -e --marked-restricted $p/cmdline && cat $p/status && break; done";
     let status = cluster.exec(["bash", "-c", find]).await.unwrap();
-    let line = |name: &str| {
-        let found = status.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name}: {status}"));
-        found[name.len()..].split_whitespace().map(str::to_owned).collect::<Vec<_>>()
-    };
+    let line = |name: &str| line_of(&status, name);
     assert_eq!(line("Name:"), ["wisp-host"]);
     assert_eq!(line("Uid:"), ["65532"; 4]);
     assert_eq!(line("Gid:"), ["65532"; 4]);
@@ -29,4 +32,44 @@ async fn a_restricted_pod_is_restricted() {
     assert_eq!(line("NoNewPrivs:"), ["1"]);
     // 2 is a filter.
     assert_eq!(line("Seccomp:"), ["2"]);
+}
+
+#[tokio::test]
+async fn the_pods_own_container_holds_the_namespaces_and_has_no_rights_and_no_files() {
+    let Some(cluster) = cluster().await else { return };
+    let context = json!({"sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "7"}]});
+    let pod = server(&cluster, "held")
+        .with("hostname", "held-here")
+        .with("shareProcessNamespace", true)
+        .with("securityContext", context)
+        .with("containers.0.args", json!(["--marked-held"]));
+    let url = pod.serve(&cluster).await;
+    assert_eq!(get(&format!("{url}/hello")).await, "hello\n");
+    // The one whose network is that of the pod's component.
+    let find = r#"
+        for p in /proc/[0-9]*; do grep -qaz -e --marked-held $p/cmdline 2>/dev/null && guest=$p && break; done
+        for p in /proc/[0-9]*; do
+            [ "$(tr '\0' ' ' <$p/cmdline 2>/dev/null | cut -d' ' -f1)" = /pause ] || continue
+            [ "$(readlink $p/ns/net)" = "$(readlink $guest/ns/net)" ] || continue
+            cat $p/status
+            echo "Shared: $([ "$(readlink $p/ns/pid)" = "$(readlink $guest/ns/pid)" ] && echo pid)" \
+                "$([ "$(readlink $p/ns/ipc)" = "$(readlink $guest/ns/ipc)" ] && echo ipc)"
+            echo "Host: $(nsenter -t ${p#/proc/} -u hostname)"
+            echo "Port: $(nsenter -t ${p#/proc/} -n cat /proc/sys/net/ipv4/ip_unprivileged_port_start)"
+            echo "Files: $(ls -A $p/root | wc -l)"
+            echo "Mounts: $(wc -l <$p/mountinfo)"
+            echo "Adjustment: $(cat $p/oom_score_adj)"
+        done"#;
+    let seen = cluster.exec(["bash", "-c", find]).await.unwrap();
+    let line = |name: &str| line_of(&seen, name);
+    assert_eq!(line("Uid:"), ["65535"; 4]);
+    assert_eq!(line("CapPrm:"), ["0000000000000000"]);
+    assert_eq!(line("NoNewPrivs:"), ["1"]);
+    assert_eq!(line("Seccomp:"), ["2"]);
+    assert_eq!(line("NSpid:").last().unwrap(), "1");
+    assert_eq!(line("Shared:"), ["pid", "ipc"]);
+    assert_eq!((line("Host:"), line("Port:")), (vec!["held-here".to_owned()], vec!["7".to_owned()]));
+    // Its empty root is all that is mounted.
+    assert_eq!((line("Files:"), line("Mounts:")), (vec!["0".to_owned()], vec!["1".to_owned()]));
+    assert_eq!(line("Adjustment:"), ["-998"]);
 }

@@ -103,7 +103,8 @@ impl Cluster {
     }
 
     async fn import_pause(&self) -> Result<()> {
-        let pause = Image::from_scratch().file("/pause", self.programs.image_program("pause")).entrypoint(&["/pause"]);
+        let pause = Image::from_scratch().file("/pause", self.programs.image_program("pause"));
+        let pause = pause.entrypoint(&["/pause"]).user("65535:65535");
         self.import(PAUSE_IMAGE, &pause).await
     }
 

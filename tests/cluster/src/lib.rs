@@ -11,6 +11,7 @@
 //! - `node` starts `node/keeper`, which makes the node and takes it down; `component` names what runs in it
 //! - [`Cluster`] is all of it in a test's hand, [`Shared`] one for many tests
 //! - [`Image`] makes images, [`Registry`] takes them
+//! - `wisp` installs Wisp on it, by its chart
 //! - [`ask`] and `call` are how servers and programs are asked, [`until`] is how a test waits
 //!
 //! `tests/cluster/README.md` tells people how to use it.
@@ -32,6 +33,7 @@ mod programs;
 mod registry;
 mod settings;
 mod shared;
+mod wisp;
 
 pub use ask::ask;
 pub use cluster::Cluster;
@@ -42,3 +44,4 @@ pub use programs::static_programs;
 pub use registry::{Access, Registry};
 pub use settings::{Containerd, Lifetime, Settings};
 pub use shared::{Lent, Shared, can_run};
+pub use wisp::{WISP_DOMAIN, WISP_NAMESPACE, WISP_PROGRAMS};

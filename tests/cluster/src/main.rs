@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::{Parser, Subcommand};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
-use wisp_cluster::{Cluster, Containerd, Lifetime, Settings};
+use wisp_cluster::{Cluster, Containerd, Lifetime, Settings, WISP_DOMAIN, WISP_NAMESPACE};
 
 /// Brings up a real Kubernetes of one node in namespaces of its own, and takes it down without a trace.
 #[derive(Parser)]
@@ -27,6 +27,10 @@ enum Action {
     Up(Choices),
     /// Take a cluster down.
     Down(Number),
+    /// Install Wisp on a cluster, by Helm.
+    Wisp(Installed),
+    /// Push the image of a small Linux HTTP server to the cluster's registry, and print its name.
+    Hello(Number),
     /// Say which clusters are up.
     Status,
     /// Run a program in the namespaces of the node, such as `ctr`.
@@ -56,6 +60,15 @@ struct Number {
 }
 
 #[derive(clap::Args)]
+struct Installed {
+    #[command(flatten)]
+    number: Number,
+    /// The folder of what `make static` builds.
+    #[arg(long, default_value = "target/static")]
+    programs: PathBuf,
+}
+
+#[derive(clap::Args)]
 struct Call {
     #[command(flatten)]
     number: Number,
@@ -82,6 +95,8 @@ async fn run(action: Action) -> Result<()> {
         }
         Action::Up(choices) => up(choices).await,
         Action::Down(number) => Cluster::take_down(number.one()?).await,
+        Action::Wisp(installed) => wisp(installed).await,
+        Action::Hello(number) => hello(number).await,
         Action::Status => status(),
         Action::Exec(call) => become_it(Cluster::find(call.number.one()?)?.exec_command(&call.arguments)?),
         Action::Kubectl(call) => become_it(Cluster::find(call.number.one()?)?.kubectl_command(&call.arguments)),
@@ -109,6 +124,22 @@ async fn up(choices: Choices) -> Result<()> {
         return Ok(());
     }
     println!("leave with: cluster down --number {number}");
+    Ok(())
+}
+
+async fn wisp(installed: Installed) -> Result<()> {
+    let cluster = Cluster::find(installed.number.one()?)?;
+    println!("installing Wisp; it is ready in about ten seconds");
+    cluster.install_wisp(&installed.programs).await?;
+    let path = "jsonpath={.spec.clusterIP}";
+    let service = ["--namespace", WISP_NAMESPACE, "get", "service/wisp-activator", "-o", path];
+    println!("activator: http://{}, functions answer to NAME.NAMESPACE.{WISP_DOMAIN}", cluster.kubectl(service).await?);
+    Ok(())
+}
+
+async fn hello(number: Number) -> Result<()> {
+    let cluster = Cluster::find(number.one()?)?;
+    println!("{}", cluster.registry().push("linux:1", &cluster.hello()).await?);
     Ok(())
 }
 

@@ -7,7 +7,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -37,9 +37,9 @@ pub struct InstanceArgs {
     /// The name in that certificate, where it is not the host of the address.
     #[arg(long, env = "WISP_CONTROL_NAME", value_name = "NAME")]
     pub control_name: Option<String>,
-    /// A file with the token that proves which pod this is; read anew for each stream.
-    #[arg(long, env = "WISP_TOKEN_FILE", value_name = "FILE")]
-    pub token_file: PathBuf,
+    /// The proof of which pod this is, signed by its node.
+    #[arg(long, env = "WISP_TOKEN", hide_env_values = true)]
+    pub token: String,
     /// The pod's UID.
     #[arg(long, env = "WISP_INSTANCE")]
     pub instance: String,
@@ -84,7 +84,7 @@ fn beginning(args: &InstanceArgs) -> Result<Beginning, (Exit, String)> {
         endpoint: endpoint(args).map_err(|message| (Exit::Spec, message))?,
         instance: args.instance.clone(),
         namespace: args.namespace.clone(),
-        token: Token::File(args.token_file.clone()),
+        token: Token::Fixed(args.token.clone()),
         listen: args.listen.clone().unwrap_or_else(|| everywhere(args.pod_ip)),
         announced: Announced::At(args.pod_ip),
         artifacts: Artifacts::Beneath(OwnedFd::from(folder)),

@@ -80,7 +80,7 @@ impl Surroundings {
             ("WISP_CONTROL", format!("https://{}", self.address)),
             ("WISP_CONTROL_NAME", NAME.to_owned()),
             ("WISP_CONTROL_CA", self.authority.pem()),
-            ("WISP_TOKEN_FILE", self.place.path().join("token").display().to_string()),
+            ("WISP_TOKEN", "proof".to_owned()),
             ("WISP_INSTANCE", "uid-1".to_owned()),
             ("WISP_NAMESPACE", "default".to_owned()),
             ("WISP_POD_IP", "10.9.8.7".to_owned()),

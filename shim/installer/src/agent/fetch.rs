@@ -1,4 +1,4 @@
-//! Gets one artifact from the operator, over TLS with a token, into a file that has no name yet.
+//! Gets one artifact from the operator, over TLS with a token, into a file that has no name yet; and the node's key.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -18,6 +18,7 @@ use tempfile::NamedTempFile;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use wisp_identity::NodeKey;
 
 use super::name::ArtifactName;
 use super::shelf::{Shelf, settle_artifact};
@@ -27,6 +28,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two pieces of the file.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(15);
 const HTTPS_PORT: u16 = 443;
+/// The name of a node, and the key.
+const NODE_KEY_BYTES_MAX: usize = 4096;
 
 /// Where artifacts come from.
 #[derive(Clone, Debug)]
@@ -56,6 +59,8 @@ pub(crate) enum FetchError {
     Status(StatusCode),
     #[error("the operator gives nothing for too long")]
     Silent,
+    #[error("what the operator gives is no key of a node; is it of the same release?")]
+    NoKey,
     #[error("the operator gives {found} bytes, and the revision says {named}")]
     Size { found: u64, named: u64 },
     #[error("cannot be written: {0}; is the node's disk full?")]
@@ -69,16 +74,29 @@ pub(crate) async fn fetch(
     name: &ArtifactName,
     bytes: u64,
 ) -> Result<NamedTempFile, FetchError> {
-    let answer = timeout(ANSWER_TIMEOUT, ask(source, name)).await.map_err(|_| FetchError::Silent)??;
-    match answer.status() {
-        StatusCode::OK => {}
-        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => return Err(FetchError::Refused(status)),
-        status => return Err(FetchError::Status(status)),
-    }
+    let answer = answered(source, &format!("/artifacts/{name}")).await?;
     let file = shelf.partial().map_err(FetchError::Write)?;
     let file = receive(answer.into_body(), file, bytes).await?;
     let settled = tokio::task::spawn_blocking(move || settle_artifact(&file).map(|()| file)).await;
     settled.map_err(|error| FetchError::Write(io::Error::other(error)))?.map_err(FetchError::Write)
+}
+
+/// Gets the key by which this node vouches for its pods.
+pub(crate) async fn fetch_node_key(source: &Source) -> Result<NodeKey, FetchError> {
+    let answer = answered(source, "/node-key").await?;
+    let body = Limited::new(answer.into_body(), NODE_KEY_BYTES_MAX).collect();
+    let body = timeout(PIECE_TIMEOUT, body).await.map_err(|_| FetchError::Silent)?;
+    let key = body.ok().and_then(|body| serde_json::from_slice(&body.to_bytes()).ok());
+    key.ok_or(FetchError::NoKey)
+}
+
+async fn answered(source: &Source, path: &str) -> Result<Response<Incoming>, FetchError> {
+    let answer = timeout(ANSWER_TIMEOUT, ask(source, path)).await.map_err(|_| FetchError::Silent)??;
+    match answer.status() {
+        StatusCode::OK => Ok(answer),
+        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(FetchError::Refused(status)),
+        status => Err(FetchError::Status(status)),
+    }
 }
 
 async fn receive(mut body: Incoming, mut file: NamedTempFile, named: u64) -> Result<NamedTempFile, FetchError> {
@@ -96,7 +114,7 @@ async fn receive(mut body: Incoming, mut file: NamedTempFile, named: u64) -> Res
     if found == named { Ok(file) } else { Err(FetchError::Size { found, named }) }
 }
 
-async fn ask(source: &Source, name: &ArtifactName) -> Result<Response<Incoming>, FetchError> {
+async fn ask(source: &Source, path: &str) -> Result<Response<Incoming>, FetchError> {
     let unreachable =
         |error: &dyn std::fmt::Display| FetchError::Connect { url: source.url.clone(), message: error.to_string() };
     let (host, port) = authority(&source.url)?;
@@ -112,7 +130,7 @@ async fn ask(source: &Source, name: &ArtifactName) -> Result<Response<Incoming>,
         http1::handshake::<_, Empty<Bytes>>(TokioIo::new(stream)).await.map_err(|error| unreachable(&error))?;
     // Ends when the answer's body is dropped or at its end: there is one request.
     tokio::spawn(connection);
-    let request = Request::get(format!("/artifacts/{name}"))
+    let request = Request::get(path)
         .header(header::HOST, source.url.authority().map_or(host, |authority| authority.as_str()))
         .header(header::AUTHORIZATION, format!("Bearer {}", token.trim()))
         .body(Empty::new())

@@ -18,15 +18,17 @@ pub(crate) struct Shown(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     has_key: bool,
+    has_node_key: bool,
     knows_all: bool,
     artifacts: usize,
     missing: Vec<String>,
 }
 
 impl Shown {
-    pub(crate) fn publish(&self, ledger: &Ledger, has_key: bool) {
+    pub(crate) fn publish(&self, ledger: &Ledger, has_key: bool, has_node_key: bool) {
         *self.state() = State {
             has_key,
+            has_node_key,
             knows_all: ledger.knows_all(),
             artifacts: ledger.present().len(),
             missing: ledger.missing().map(|(name, _)| name.to_string()).collect(),
@@ -36,13 +38,13 @@ impl Shown {
     /// A single artifact that cannot be fetched is one function's trouble, not this node's.
     fn is_ready(&self) -> bool {
         let state = self.state();
-        state.has_key && state.knows_all
+        state.has_key && state.has_node_key && state.knows_all
     }
 
     fn dump(&self) -> Value {
         let state = self.state();
         json!({
-            "hasKey": state.has_key, "knowsAllRevisions": state.knows_all,
+            "hasKey": state.has_key, "hasNodeKey": state.has_node_key, "knowsAllRevisions": state.knows_all,
             "artifacts": state.artifacts, "missing": state.missing,
         })
     }

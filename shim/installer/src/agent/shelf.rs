@@ -1,4 +1,4 @@
-//! The folder of artifacts that instances read: files come whole or not at all, and the key is for the shim alone.
+//! The folder of artifacts that instances read: files come whole or not at all, and the keys are for the shim alone.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write as _};
@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
+use wisp_identity::NodeKey;
 
 use super::name::ArtifactName;
 use super::named::Sizes;
@@ -13,6 +14,8 @@ use super::named::Sizes;
 /// In the node's store; the shim knows it too.
 const FOLDER: &str = "artifacts";
 const KEY_FILE: &str = "seal.key";
+/// In the store, where instances do not look.
+const NODE_KEY_FILE: &str = "node.key";
 /// Has to be the first character of what is no artifact.
 const PARTIAL_PREFIX: &str = ".fetching-";
 /// The store is root's alone; its folder of artifacts is read by instances, whose user is none of the node's.
@@ -25,6 +28,7 @@ const KEY_MODE: u32 = 0o600;
 /// The folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Shelf {
+    store: PathBuf,
     folder: PathBuf,
 }
 
@@ -32,7 +36,7 @@ impl Shelf {
     /// The folder in `store`, made if it is not there. What an earlier process left half fetched is removed.
     pub(crate) fn open(store: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(STORE_MODE).create(store)?;
-        let shelf = Self { folder: store.join(FOLDER) };
+        let shelf = Self { store: store.to_owned(), folder: store.join(FOLDER) };
         fs::create_dir_all(&shelf.folder)?;
         // Whatever the umask is.
         fs::set_permissions(&shelf.folder, Permissions::from_mode(FOLDER_MODE))?;
@@ -61,6 +65,20 @@ impl Shelf {
         settle(&file, KEY_MODE)?;
         file.persist(self.folder.join(KEY_FILE)).map_err(|error| error.error)?;
         self.sync()
+    }
+
+    /// The key by which this node vouches for its pods.
+    pub(crate) fn node_key(&self) -> Option<NodeKey> {
+        serde_json::from_slice(&fs::read(self.store.join(NODE_KEY_FILE)).ok()?).ok()
+    }
+
+    /// Makes `key` that one.
+    pub(crate) fn install_node_key(&self, key: &NodeKey) -> io::Result<()> {
+        let mut file = self.partial()?;
+        serde_json::to_writer(&mut file, key)?;
+        settle(&file, KEY_MODE)?;
+        file.persist(self.store.join(NODE_KEY_FILE)).map_err(|error| error.error)?;
+        File::open(&self.store)?.sync_all()
     }
 
     /// What is there.
@@ -135,8 +153,13 @@ mod tests {
         let store = place.path().join("wisp/store");
         let shelf = Shelf::open(&store).unwrap();
         shelf.install_key(&[7; 32]).unwrap();
+        let key = wisp_identity::InstallationKey::new(&[7; 32]).unwrap().of_node("node-a");
+        assert!(shelf.node_key().is_none());
+        shelf.install_node_key(&key).unwrap();
+        assert!(shelf.node_key() == Some(key));
         put(&shelf, "a.wisp");
         assert_eq!(mode(&store), 0o700);
+        assert_eq!(mode(&store.join("node.key")), 0o600);
         assert_eq!(mode(&store.join("artifacts")), 0o755);
         assert_eq!(mode(&store.join("artifacts/a.wisp")), 0o444);
         assert_eq!(mode(&store.join("artifacts/seal.key")), 0o600);

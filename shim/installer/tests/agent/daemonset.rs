@@ -91,6 +91,8 @@ async fn the_daemonset_installs_the_shim_and_brings_what_revisions_name() {
     assert_eq!(token.split('.').count(), 3, "it is a token of a service account: {token}");
     let modes = cluster.exec(["stat", "-c", "%a %U", STORE, &format!("{STORE}/seal.key")]).await.unwrap();
     assert_eq!(modes, "755 root\n600 root\n");
+    let key = cluster.exec(["stat", "-c", "%a %U", &format!("{STORE}/../node.key")]).await.unwrap();
+    assert_eq!(key, "600 root\n");
     let label = cluster.field(&format!("node/{}", cluster.node_name()), r"{.metadata.labels.wisp\.dev/shim}").await;
     assert_eq!(label.unwrap(), "installed");
     cluster.exec(["test", "-x", &format!("{PROGRAMS}/wisp-host")]).await.unwrap();

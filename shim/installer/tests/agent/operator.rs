@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use wisp_identity::{InstallationKey, NodeKey};
 
 /// In its certificate.
 pub(crate) const NAME: &str = "wisp-operator.wisp-system.svc";
@@ -49,6 +50,7 @@ impl Operator {
         let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
         let listener = TcpListener::bind((ip.into(), 0)).await.unwrap();
         let operator = Self { address: listener.local_addr().unwrap(), ca: authority.pem(), state: Arc::default() };
+        operator.answers("/node-key", Answer::File(serde_json::to_vec(&node_key()).unwrap()));
         let state = Arc::clone(&operator.state);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -73,11 +75,17 @@ impl Operator {
     }
 }
 
+/// Of a node that all of these tests are on.
+fn node_key() -> NodeKey {
+    InstallationKey::new(&[1; wisp_identity::KEY_BYTES]).unwrap().of_node("node-a")
+}
+
 async fn serve(acceptor: TlsAcceptor, stream: TcpStream, state: Arc<Mutex<State>>) {
     // Whoever does not trust us hangs up here.
     let Ok(mut stream) = acceptor.accept(stream).await else { return };
     let head = head(&mut stream).await;
-    let file = head.split(' ').nth(1).and_then(|path| path.strip_prefix("/artifacts/")).unwrap_or_default().to_owned();
+    let path = head.split(' ').nth(1).unwrap_or_default();
+    let file = path.strip_prefix("/artifacts/").unwrap_or(path).to_owned();
     let token = head.lines().find_map(|line| line.strip_prefix("authorization: Bearer ")).unwrap_or_default();
     let answer = {
         let mut state = state.lock().unwrap();
