@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::headers::ForwardedTrust;
+use crate::traces::Traces;
 
 /// How an activator is set up.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Config {
     pub name: String,
     /// The file of the token by which the autoscaler knows it; read at each connection, since tokens are renewed.
     pub token_file: Option<PathBuf>,
+    /// Where spans of requests go.
+    pub traces: Option<Traces>,
 }
 
 /// Bounds of what clients may take up.
@@ -59,6 +62,7 @@ impl Config {
             workers: std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
             name: name.into(),
             token_file: None,
+            traces: None,
         }
     }
 }

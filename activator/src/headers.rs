@@ -187,17 +187,33 @@ pub(crate) fn upgrade(headers: &HeaderMap) -> Option<&HeaderValue> {
 
 /// Continues the client's trace, or begins one (W3C Trace Context).
 pub(crate) fn trace(headers: &mut HeaderMap) {
-    let mut given = headers.get_all(TRACEPARENT).iter();
-    if let (Some(parent), None) = (given.next(), given.next())
-        && is_traceparent(parent.as_bytes())
-    {
-        return;
+    if traceparent(headers).is_none() {
+        drop_trace(headers);
+        set_traceparent(headers, new_traceparent(fastrand::u128(1..), fastrand::u64(1..)));
     }
-    headers.remove(TRACESTATE);
-    headers.insert(TRACEPARENT, new_traceparent(fastrand::u128(1..), fastrand::u64(1..)));
 }
 
-/// Not sampled: nothing here records spans, so that the decision is the function's.
+/// The client's span, if it names one.
+pub(crate) fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    let mut given = headers.get_all(TRACEPARENT).iter();
+    match (given.next(), given.next()) {
+        (Some(parent), None) => parent.to_str().ok().filter(|parent| is_traceparent(parent.as_bytes())),
+        _ => None,
+    }
+}
+
+/// Takes away what belongs to no trace.
+pub(crate) fn drop_trace(headers: &mut HeaderMap) {
+    headers.remove(TRACEPARENT);
+    headers.remove(TRACESTATE);
+}
+
+/// Makes `parent` the span that the instance's work is part of.
+pub(crate) fn set_traceparent(headers: &mut HeaderMap, parent: HeaderValue) {
+    headers.insert(TRACEPARENT, parent);
+}
+
+/// Not sampled: nobody here records spans then, so that the decision is the function's.
 fn new_traceparent(trace: u128, span: u64) -> HeaderValue {
     HeaderValue::try_from(format!("00-{trace:032x}-{span:016x}-00")).expect("hexadecimal digits and dashes")
 }

@@ -14,8 +14,8 @@
 //! - `answer` carries the body back, and gives back the slot; `headers` is what both ways add and take away.
 //! - `respond` is what the client gets when something went wrong.
 //!
-//! Beside it, `link` speaks with the autoscaler: `report` and `wake` say when about what. `metrics` and `snapshot` are for
-//! those who look inside.
+//! Beside it, `link` speaks with the autoscaler: `report` and `wake` say when about what. `metrics`, `traces` and
+//! `snapshot` are for those who look inside.
 
 #![forbid(unsafe_code)]
 
@@ -58,6 +58,7 @@ mod server;
 mod shards;
 mod snapshot;
 mod socket;
+mod traces;
 mod upload;
 mod wake;
 mod workers;
@@ -66,6 +67,7 @@ pub use config::{Config, ConnectionLimits};
 pub use headers::ForwardedTrust;
 pub use index::Index;
 pub use snapshot::{Conflict, EndpointSnapshot, EndpointTrust, FunctionSnapshot, RevisionSnapshot, Snapshot};
+pub use traces::{Traces, TracesError};
 
 use crate::answer::Deadlines;
 use crate::connection::Shared;
@@ -102,6 +104,7 @@ pub struct Activator {
     identity: link::Identity,
     index: Arc<Index>,
     deadlines: Arc<Deadlines>,
+    traces: Option<Traces>,
     signals: mpsc::UnboundedReceiver<Signal>,
 }
 
@@ -126,6 +129,7 @@ impl Activator {
                 index: Arc::clone(&index),
                 metrics: Arc::clone(&metrics),
                 deadlines: Arc::clone(&deadlines),
+                traces: config.traces.clone(),
             },
             tls: tls.clone(),
             forwarded: config.forwarded,
@@ -136,7 +140,7 @@ impl Activator {
         let workers = Workers::start((0..config.workers.get()).map(shared).collect()).map_err(BuildError::Worker)?;
         let server = Server { listener, workers, limits: config.limits, metrics, drain };
         let identity = link::Identity { name: config.name, token_file: config.token_file };
-        Ok(Self { server, local_addr, identity, index, deadlines, signals })
+        Ok(Self { server, local_addr, identity, index, deadlines, traces: config.traces, signals })
     }
 
     /// Where clients connect.
@@ -159,6 +163,9 @@ impl Activator {
         background.spawn(keep_deadlines(self.deadlines));
         self.server.run(shutdown).await;
         background.shutdown().await;
+        if let Some(traces) = self.traces {
+            traces.flush().await;
+        }
     }
 }
 

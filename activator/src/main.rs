@@ -17,7 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use wisp_activator::{Activator, Index};
+use wisp_activator::{Activator, Index, Traces};
 use wisp_chassis::admin::{self, Admin};
 use wisp_chassis::control::demand_link;
 use wisp_chassis::log;
@@ -32,7 +32,9 @@ async fn main() -> Result<()> {
     // Told to stop, then told to drain: in between, whoever sends requests here learns to send them elsewhere.
     let (stopping, shutdown) = (CancellationToken::new(), CancellationToken::new());
     let mut registry = Registry::default();
-    let activator = Activator::build(args.config()?, &mut registry)?;
+    let mut config = args.config()?;
+    config.traces = Traces::from_environment()?;
+    let activator = Activator::build(config, &mut registry)?;
     let index = activator.index();
     let (synced, is_synced) = watch::channel(false);
     let routes = follow_routes(&args, &index, synced).await?;

@@ -21,6 +21,7 @@ use crate::metrics::{Metrics, Outcome};
 use crate::respond::Refusal;
 use crate::revision::{Admitted, Capacity, Dismissal, NoPlace, Permit};
 use crate::route::{self, HostError};
+use crate::traces::Traces;
 use crate::upload::{AHEAD_BYTES_MAX, Progress, ReadAhead, Upload};
 use crate::workers::WorkerId;
 
@@ -46,6 +47,8 @@ pub(crate) struct Proxy {
     pub metrics: Arc<Metrics>,
     /// Until when answers may take.
     pub deadlines: Arc<Deadlines>,
+    /// Where spans go, if anywhere.
+    pub traces: Option<Traces>,
 }
 
 /// A request on its way.
@@ -110,6 +113,13 @@ impl Proxy {
         let expects_to_be_asked = head.headers.contains_key(header::EXPECT);
         let reading = if expects_to_be_asked { ReadAhead::Forbidden } else { ReadAhead::Allowed };
         prepare(head, origin, &authority);
+        let span = match &self.traces {
+            Some(traces) => traces.begin(head, &hit),
+            None => {
+                headers::trace(&mut head.headers);
+                None
+            }
+        };
         let mut passage = Passage {
             body: Upload::new(incoming, hit.limits.request_body_bytes, reading),
             deadline: arrived + hit.limits.timeout,
@@ -123,6 +133,9 @@ impl Proxy {
         };
         let result = self.carry(&mut passage).await;
         note(&passage.hit, &result);
+        if let Some(span) = span {
+            span.end(result.as_ref().map_or_else(Refusal::status, Response::status), passage.timing);
+        }
         result
     }
 
@@ -324,7 +337,6 @@ fn check_length(head: &Parts, limit_bytes: u64) -> Result<(), Refusal> {
 fn prepare(head: &mut Parts, origin: &Origin, authority: &str) {
     headers::strip_request(&mut head.headers);
     origin.add_to(&mut head.headers, authority);
-    headers::trace(&mut head.headers);
     if head.version != Version::HTTP_2 {
         if head.uri.authority().is_some()
             && let Ok(host) = HeaderValue::from_str(authority)

@@ -18,6 +18,7 @@ use crate::artifact::{self, Artifact, ArtifactError, Store};
 use crate::executor::{self, Called, HostProgram, Launcher, Program};
 use crate::image::{ImageError, Images, Layer};
 use crate::instance;
+use crate::lean::lean;
 use crate::order::{Create, Kind, Made};
 use crate::preopens::{Preopen, preopens};
 use crate::sandbox::{Sandbox, SandboxError};
@@ -76,8 +77,19 @@ pub(crate) fn create(order: &Create) -> Result<Made, CreateError> {
     let rootfs = order.bundle.join(root);
     let program = program(order, &spec, &rootfs)?;
     let kind = if matches!(program, Program::Linux) { Kind::Linux } else { Kind::Wasm };
+    let bundle = state.bundle(&order.id);
+    save(lean(spec.clone(), kind), &rootfs, &bundle).map_err(io_error("the container's own bundle"))?;
     let pid = build(order, &state, program, &spec)?;
     Ok(Made { pid, kind })
+}
+
+/// What libcontainer reads. It stays as long as the container: who joins it is told the same.
+fn save(mut spec: Spec, rootfs: &Path, bundle: &Path) -> io::Result<()> {
+    if let Some(root) = spec.root_mut() {
+        root.set_path(rootfs.to_owned());
+    }
+    std::fs::create_dir_all(bundle)?;
+    spec.save(bundle.join("config.json")).map_err(io::Error::other)
 }
 
 fn mount(order: &Create) -> Result<(), CreateError> {
@@ -181,7 +193,7 @@ fn build(order: &Create, state: &StateDir, program: Program, spec: &Spec) -> Res
         .with_stdin(given.stdin)
         .with_stdout(given.stdout)
         .with_stderr(given.stderr)
-        .as_init(&order.bundle)
+        .as_init(state.bundle(&order.id))
         .with_systemd(order.cgroup_driver == crate::state_dir::CgroupDriver::Systemd)
         .build()
         .map_err(oci)?;

@@ -1,6 +1,6 @@
 //! Where the shim keeps what must be found again after a crash: one folder for each of containerd's namespaces.
 //!
-//! `oci/<id>/` belongs to libcontainer. `tasks/<id>.json` is written before anything else is made for a container, and
+//! `oci/<id>/` belongs to libcontainer, which is given `tasks/<id>.bundle/`. `tasks/<id>.json` is written before anything else is made for a container, and
 //! removed after everything else is gone, so that `delete` finds what a daemon that died has left.
 
 use std::io;
@@ -72,6 +72,11 @@ impl StateDir {
         self.root.join("tasks").join(format!("{id}.gate"))
     }
 
+    /// The bundle that libcontainer makes the container of.
+    pub(crate) fn bundle(&self, id: &str) -> PathBuf {
+        self.root.join("tasks").join(format!("{id}.bundle"))
+    }
+
     /// The process that an exec adds to a container.
     pub(crate) fn process(&self, id: &str, exec_id: &str) -> PathBuf {
         self.root.join("tasks").join(format!("{id}.{exec_id}.process.json"))
@@ -116,6 +121,7 @@ impl StateDir {
     pub(crate) fn forget(&self, id: &str) -> io::Result<()> {
         check_name(id)?;
         gone(std::fs::remove_dir_all(self.oci().join(id)))?;
+        gone(std::fs::remove_dir_all(self.bundle(id)))?;
         gone(std::fs::remove_file(self.gate(id)))?;
         gone(std::fs::remove_file(self.record(id)))
     }

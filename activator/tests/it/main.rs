@@ -8,5 +8,6 @@ mod limits;
 mod protocols;
 mod rig;
 mod streaming;
+mod traces;
 mod waiting;
 mod workers;

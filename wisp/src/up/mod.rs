@@ -29,7 +29,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use wisp_activator::{Activator, Index};
+use wisp_activator::{Activator, Index, Traces};
 use wisp_autoscaler::{Actuation, Autoscaler, Handle};
 use wisp_chassis::admin::Admin;
 use wisp_chassis::control;
@@ -108,6 +108,7 @@ impl Up {
         let mut registry = Registry::with_prefix("wisp");
         let mut config = wisp_activator::Config::new(args.listen, "embedded");
         config.workers = args.threads.unwrap_or_else(default_threads);
+        config.traces = Traces::from_environment()?;
         let activator = Activator::build(config, &mut registry).context("give another address with --listen")?;
         let admin_listener = TcpListener::bind(admin).await;
         let admin_listener =
