@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use crate::linux::{container, remove, status};
 use crate::node::{Node, wait_for};
 use crate::traces;
@@ -46,23 +44,11 @@ fn a_daemon_that_is_killed_leaves_nothing() {
     let Some(node) = Node::start("killed") else { return };
     let rootfs = node.rootfs("rootfs");
     node.run_ok(&container(&["-d"], &rootfs, "c", ": wisp-test-mark; while :; do sleep 1; done"));
-    kill_process(daemon(&node), Signal::KILL).unwrap();
+    let killed = node.command("kill").args(["-KILL", &node.daemon_id("c").to_string()]).status();
+    assert!(killed.unwrap().success());
     traces::expect_none(&node);
     node.ctr_ok(&["containers", "delete", "c"]);
     // And the name is free again.
     node.run_ok(&container(&["-d"], &rootfs, "c", "sleep 1000"));
     remove(&node, "c");
-}
-
-/// The one daemon of the node, by its number here.
-fn daemon(node: &Node) -> Pid {
-    let inside = node.root();
-    let mut ids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
-    let is_daemon = |id: &i32| {
-        let command = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
-        let namespace = |of: &str| fs::read_link(of).ok();
-        String::from_utf8_lossy(&command).contains("-socket")
-            && namespace(&format!("/proc/{id}/ns/mnt")) == namespace(inside.with_file_name("ns/mnt").to_str().unwrap())
-    };
-    Pid::from_raw(ids.find(is_daemon).unwrap()).unwrap()
 }

@@ -201,14 +201,3 @@ fn limits_change_while_a_container_runs() {
     assert!(limit() > 90_000_000);
     remove(&node, "c");
 }
-
-#[test]
-fn a_hundred_containers_leave_nothing() {
-    let Some(node) = Node::start("hundred") else { return };
-    let rootfs = node.rootfs("rootfs");
-    for number in 0..100 {
-        let output = node.run(&container(&["--rm"], &rootfs, "c", "exit 0"));
-        assert!(output.status.success(), "{number}: {}", said(&output));
-    }
-    traces::expect_none(&node);
-}

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "what cannot go on fails the test")]
 
 mod crash;
+mod cycles;
 mod linux;
 mod node;
 mod task;

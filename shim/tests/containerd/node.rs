@@ -131,6 +131,23 @@ impl Node {
         containerd.wait().unwrap();
     }
 
+    /// The number of containerd in the node.
+    pub(crate) fn containerd_id(&self) -> u32 {
+        self.process("containerd --config")
+    }
+
+    /// The number in the node of the daemon that was started for the container `id`.
+    pub(crate) fn daemon_id(&self, id: &str) -> u32 {
+        self.process(&format!(" -id {id} "))
+    }
+
+    /// The number in the node of the one process whose command line has `words` in it.
+    fn process(&self, words: &str) -> u32 {
+        let lines = crate::traces::command_lines(&self.root());
+        let mut found = lines.into_iter().filter(|(_, line)| line.contains(words));
+        found.next().unwrap_or_else(|| panic!("no process is {words:?}")).0
+    }
+
     /// ctr with these arguments.
     pub(crate) fn ctr(&self, arguments: &[&str]) -> Output {
         self.ctr_command(arguments).output().unwrap()
@@ -155,10 +172,15 @@ impl Node {
 
     /// `ctr run` with this runtime.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.run_command(arguments).output().unwrap()
+    }
+
+    /// The same, for who does more than wait for its end.
+    pub(crate) fn run_command(&self, arguments: &[&str]) -> Command {
         let settings = self.shim_settings();
         let mut all = vec!["run", "--runtime", RUNTIME, "--runtime-config-path", settings.to_str().unwrap()];
         all.extend(arguments);
-        self.ctr(&all)
+        self.ctr_command(&all)
     }
 
     pub(crate) fn run_ok(&self, arguments: &[&str]) -> String {

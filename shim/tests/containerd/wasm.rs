@@ -26,7 +26,8 @@ const SPINS: &str = r#"(module
     (memory (export "memory") 1)
     (func (export "_start") (loop $again (br $again))))"#;
 
-fn node(name: &str) -> Option<Node> {
+/// A node that can run components.
+pub(crate) fn node(name: &str) -> Option<Node> {
     if host().is_none() {
         println!("left out: {name}: the static host was not built: `make static`");
         return None;

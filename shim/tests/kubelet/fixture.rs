@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::Value;
 use tokio::sync::OnceCell;
-use wisp_cluster::{Cluster, Lent, Settings, Shared, ask, static_programs, until};
+use wisp_cluster::{Cluster, Lent, Settings, Shared, ask, can_run, static_programs, until};
 
-static CLUSTER: Shared = Shared::new(|| Settings { shim: programs(), ..Settings::default() });
+static CLUSTER: Shared = Shared::new(settings);
 static IMAGES: OnceCell<()> = OnceCell::const_new();
 
 /// What is asked for here takes about a second on an idle machine; this one may be building next door.
@@ -31,13 +31,27 @@ pub(crate) fn prebuilt(name: &str) -> PathBuf {
 pub(crate) async fn cluster() -> Option<Lent> {
     programs()?;
     let cluster = CLUSTER.get().await?;
-    let push = async || {
-        for guest in GUESTS {
-            cluster.registry().push_component(&format!("{guest}:1"), &prebuilt(guest)).await.unwrap();
-        }
-    };
-    IMAGES.get_or_init(push).await;
+    IMAGES.get_or_init(|| push(&cluster)).await;
     Some(cluster)
+}
+
+/// A cluster of the test's own, for one that disturbs it or looks at all of it; none where it cannot run.
+pub(crate) async fn own_cluster() -> Option<Cluster> {
+    programs()?;
+    can_run().ok()?;
+    let cluster = Cluster::start(settings()).await.unwrap();
+    push(&cluster).await;
+    Some(cluster)
+}
+
+fn settings() -> Settings {
+    Settings { shim: programs(), ..Settings::default() }
+}
+
+async fn push(cluster: &Cluster) {
+    for guest in GUESTS {
+        cluster.registry().push_component(&format!("{guest}:1"), &prebuilt(guest)).await.unwrap();
+    }
 }
 
 /// A pod of one component, as a sentence.

@@ -1,13 +1,17 @@
-//! Containerd restarts, and the shim is killed.
+//! Containerd restarts, the shim is killed, the node loses its power.
 
-use serde_json::Value;
-use wisp_cluster::{Component, Settings, until};
+use std::collections::BTreeMap;
 
-use crate::fixture::{PATIENCE, cluster, field, get, server, until_field};
+use serde_json::{Value, json};
+use wisp_cluster::{Component, until};
+
+use crate::fixture::{PATIENCE, cluster, field, get, own_cluster, server, until_field};
+use crate::traces;
 
 #[tokio::test]
 async fn a_component_outlives_containerd_and_can_be_deleted_afterwards() {
-    let Some(cluster) = cluster().await else { return };
+    // Whoever shares a cluster may be talking to containerd just then.
+    let Some(cluster) = own_cluster().await else { return };
     let url = server(&cluster, "outlives").serve(&cluster).await;
     get(&format!("{url}/hello")).await;
     cluster.restart(Component::Containerd).await.unwrap();
@@ -42,14 +46,11 @@ async fn a_pod_whose_shim_is_killed_is_started_again() {
 
 #[tokio::test]
 async fn a_cluster_with_pods_of_components_goes_without_a_trace() {
-    let Some(shared) = cluster().await else { return };
-    let settings = Settings { shim: crate::fixture::programs(), ..Settings::default() };
-    let own = wisp_cluster::Cluster::start(settings).await.unwrap();
-    let reference = own.registry().push_component("guests:1", &crate::fixture::prebuilt("guests")).await.unwrap();
-    let url = server(&shared, "brief").with("containers.0.image", reference).serve(&own).await;
+    let Some(cluster) = own_cluster().await else { return };
+    let url = server(&cluster, "brief").serve(&cluster).await;
     assert_eq!(get(&format!("{url}/hello")).await, "hello\n");
-    let number = own.number();
-    drop(own);
+    let number = cluster.number();
+    drop(cluster);
     until("nothing is left", PATIENCE, async || {
         let group = format!("wisp-test-{number}");
         let mounts = std::fs::read_to_string("/proc/mounts")?;
@@ -62,4 +63,51 @@ async fn a_cluster_with_pods_of_components_goes_without_a_trace() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn pods_come_back_after_a_loss_of_power_and_nothing_of_the_old_ones_is_left() {
+    let Some(cluster) = own_cluster().await else { return };
+    let spec = json!({
+        "replicas": 3,
+        "selector": {"matchLabels": {"app": "powered"}},
+        "template": {"metadata": {"labels": {"app": "powered"}}, "spec": server(&cluster, "powered").spec()},
+    });
+    let deployment =
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "powered"}, "spec": spec});
+    cluster.apply(&deployment.to_string()).await.unwrap();
+    until_field(&cluster, "deployment/powered", "{.status.readyReplicas}", |count| count == "3").await;
+    let node = format!("node/{}", cluster.node_name());
+    let boot = field(&cluster, &node, "{.status.nodeInfo.bootID}").await;
+    let ids = cluster.exec(["ctr", "tasks", "ls", "--quiet"]).await.unwrap();
+    let of_old = |lines: &[String]| lines.iter().filter(|line| ids.lines().any(|id| line.contains(id))).count();
+    let old = traces::of(&cluster).await.unwrap();
+    assert!(of_old(&old) >= 6, "a pod and a container, thrice: {old:#?}");
+
+    cluster.restart_node().await.unwrap();
+
+    until_field(&cluster, &node, "{.status.nodeInfo.bootID}", |now| now != boot).await;
+    let restarts = "{.items[*].status.containerStatuses[0].restartCount}";
+    until_field(&cluster, "pods", restarts, |counts| counts == "1 1 1").await;
+    until_field(&cluster, "deployment/powered", "{.status.readyReplicas}", |count| count == "3").await;
+    for address in field(&cluster, "pods", "{.items[*].status.podIP}").await.split_whitespace() {
+        assert_eq!(get(&format!("http://{address}:8080/hello")).await, "hello\n");
+    }
+    until("there is as much as before, and nothing of the old pods", PATIENCE, async || {
+        let now = traces::of(&cluster).await?;
+        Ok((of_old(&now) == 0 && counts(&now) == counts(&old)).then_some(()))
+    })
+    .await
+    .unwrap();
+    cluster.kubectl(["delete", "deployment", "powered", "--cascade=foreground"]).await.unwrap();
+    traces::expect_none(&cluster, PATIENCE).await;
+}
+
+/// How many there are of each kind.
+fn counts(lines: &[String]) -> BTreeMap<&str, usize> {
+    let kinds = lines.iter().filter_map(|line| line.split(' ').next());
+    kinds.fold(BTreeMap::new(), |mut counts, kind| {
+        *counts.entry(kind).or_default() += 1;
+        counts
+    })
 }

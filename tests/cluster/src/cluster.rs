@@ -239,7 +239,13 @@ impl Cluster {
     /// An image of a small HTTP server on port 8080; see `go/images/hello`.
     #[must_use]
     pub fn hello(&self) -> Image {
-        Image::from_scratch().file("/hello", self.programs.image_program("hello")).entrypoint(&["/hello"])
+        Image::from_scratch().file("/hello", self.image_program("hello")).entrypoint(&["/hello"])
+    }
+
+    /// A program that was built to be put into images: one of `go/images`, or `busybox`.
+    #[must_use]
+    pub fn image_program(&self, name: &str) -> PathBuf {
+        self.programs.image_program(name)
     }
 
     /// Where the node, its pods and its services are answered from.
@@ -308,6 +314,23 @@ impl Cluster {
     pub async fn restart(&self, component: Component) -> Result<()> {
         self.stop(component).await?;
         self.start_component(component).await
+    }
+
+    /// Ends the node without warning and starts it again, as a loss of power does: no process and no mount of a pod is
+    /// left, and no file in memory; what lies on its disk is. The control plane and the registries, which would be on
+    /// other machines, go on.
+    ///
+    /// # Errors
+    /// When one of its components does not run, or something of a pod stays.
+    pub async fn restart_node(&self) -> Result<()> {
+        for component in Component::OF_EVERY_NODE {
+            self.kill(component).await?;
+        }
+        self.node.lose_power().await?;
+        for component in Component::OF_EVERY_NODE {
+            self.start_component(component).await?;
+        }
+        Ok(())
     }
 
     /// Lets a component stand still, so that it answers nobody and keeps its connections.

@@ -42,6 +42,9 @@ impl Component {
         Self::CoreDns,
     ];
 
+    /// What a node has beside pods, in the order in which it is started. The others would be on other machines.
+    pub(crate) const OF_EVERY_NODE: [Self; 3] = [Self::Containerd, Self::Kubelet, Self::KubeProxy];
+
     /// Of its program's log and of what `cluster` takes.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -51,15 +51,17 @@ pub(crate) fn write(place: Place, settings: &Settings, programs: &Programs) -> R
     // The node asks nobody outside.
     fs::write(folder.join("conf/resolv.conf"), "")?;
     for access in [Access::Public, Access::Private] {
-        trust(&folder, &access.address(place))?;
+        let address = access.address(place);
+        lead(place, &address, &address)?;
     }
     fs::write(folder.join("node.env"), values.for_scripts())?;
     Ok(())
 }
 
-/// Lets containerd believe the registry at `address`.
-fn trust(folder: &Path, address: &str) -> Result<()> {
-    let hosts = folder.join("certs.d").join(address);
+/// Leads containerd to the registry at `address` for images whose name begins with `name`, and lets it believe that one.
+pub(crate) fn lead(place: Place, name: &str, address: &str) -> Result<()> {
+    let folder = place.folder();
+    let hosts = folder.join("certs.d").join(name);
     fs::create_dir_all(&hosts)?;
     let authority = folder.join("pki/ca.crt");
     fs::write(hosts.join("hosts.toml"), format!("[host.\"https://{address}\"]\n  ca = \"{}\"\n", authority.display()))?;

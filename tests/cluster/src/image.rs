@@ -11,15 +11,28 @@ use tempfile::TempDir;
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// Of an image that brings none of its own.
+const USERS: &[u8] = b"root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// An image of one layer. The same parts make the same digest.
 #[derive(Debug, Clone, Default)]
 pub struct Image {
-    files: Vec<(String, PathBuf)>,
+    files: Vec<(String, Content)>,
     entrypoint: Vec<String>,
     environment: Vec<String>,
     user: Option<String>,
+}
+
+/// What one path of an image is.
+#[derive(Debug, Clone)]
+enum Content {
+    /// A copy of a file of this machine.
+    CopyOf { source: PathBuf, mode: u32 },
+    /// These words.
+    Text(String),
+    /// Another name of a file that comes before it.
+    NameOf(String),
 }
 
 /// An image as files: the layout that OCI defines, with one image in it.
@@ -37,8 +50,30 @@ impl Image {
 
     /// Puts the program or file at `source` into the image as `path`, for everybody to read and run.
     #[must_use]
-    pub fn file(mut self, path: &str, source: impl AsRef<Path>) -> Self {
-        self.files.push((path.trim_start_matches('/').to_owned(), source.as_ref().to_owned()));
+    pub fn file(self, path: &str, source: impl AsRef<Path>) -> Self {
+        self.content(path, Content::CopyOf { source: source.as_ref().to_owned(), mode: 0o755 })
+    }
+
+    /// The same, but it runs as root whoever starts it.
+    #[must_use]
+    pub fn setuid_file(self, path: &str, source: impl AsRef<Path>) -> Self {
+        self.content(path, Content::CopyOf { source: source.as_ref().to_owned(), mode: 0o4755 })
+    }
+
+    /// Gives the file `of`, which was put into the image before, another name.
+    #[must_use]
+    pub fn name(self, path: &str, of: &str) -> Self {
+        self.content(path, Content::NameOf(relative(of)))
+    }
+
+    /// Puts a file of `words` into the image.
+    #[must_use]
+    pub fn text(self, path: &str, words: &str) -> Self {
+        self.content(path, Content::Text(words.to_owned()))
+    }
+
+    fn content(mut self, path: &str, content: Content) -> Self {
+        self.files.push((relative(path), content));
         self
     }
 
@@ -92,14 +127,34 @@ impl Image {
         for (path, mode) in [("dev", 0o755), ("etc", 0o755), ("proc", 0o755), ("sys", 0o755), ("tmp", 0o1777)] {
             append(&mut layer, path, header(EntryType::Directory, mode), b"")?;
         }
-        let users = b"root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n";
-        append(&mut layer, "etc/passwd", header(EntryType::Regular, 0o644), users)?;
-        for (path, source) in &self.files {
-            let content = fs::read(source).with_context(|| format!("{} cannot be read", source.display()))?;
-            append(&mut layer, path, header(EntryType::Regular, 0o755), &content)?;
+        append(&mut layer, "etc/passwd", header(EntryType::Regular, 0o644), USERS)?;
+        for (path, content) in &self.files {
+            content.append_to(&mut layer, path)?;
         }
         Ok(layer.into_inner()?)
     }
+}
+
+impl Content {
+    fn append_to(&self, layer: &mut Builder<Vec<u8>>, path: &str) -> Result<()> {
+        match self {
+            Self::CopyOf { source, mode } => {
+                let content = fs::read(source).with_context(|| format!("{} cannot be read", source.display()))?;
+                append(layer, path, header(EntryType::Regular, *mode), &content)
+            }
+            Self::Text(words) => append(layer, path, header(EntryType::Regular, 0o644), words.as_bytes()),
+            Self::NameOf(of) => {
+                let mut header = header(EntryType::Link, 0o755);
+                header.set_size(0);
+                layer.append_link(&mut header, path, of).with_context(|| format!("{path} cannot be a name of {of}"))
+            }
+        }
+    }
+}
+
+/// As archives name files: from the root, without saying so.
+fn relative(path: &str) -> String {
+    path.trim_start_matches('/').to_owned()
 }
 
 /// With no owner and no time of its own, so that equal content makes equal digests.

@@ -120,6 +120,12 @@ impl Node {
         Ok(())
     }
 
+    /// Takes away what a loss of power takes away, when the components of the node are down.
+    pub(crate) async fn lose_power(&self) -> Result<()> {
+        let script = programs::node_scripts().join("reboot");
+        call::output(self.inside([script.as_os_str(), self.place.folder().as_os_str()])?).await.map(drop)
+    }
+
     /// Waits for the end of a component that was told to end.
     pub(crate) async fn ended(&self, component: Component) -> Result<()> {
         let pids = self.place.state().join("pids").join(component.name());

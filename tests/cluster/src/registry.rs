@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::call;
+use crate::configuration;
 use crate::image::{self, Image};
 use crate::place::Place;
 use crate::programs::Programs;
@@ -108,6 +109,15 @@ impl Registry {
         push.arg(&reference).arg(format!("{}:application/wasm", component.display()));
         call::output(push).await?;
         Ok(reference)
+    }
+
+    /// Lets the node ask here first for images whose name begins with `host`, such as `registry.k8s.io`, as a mirror is
+    /// asked.
+    ///
+    /// # Errors
+    /// When the cluster is down.
+    pub fn stand_for(&self, host: &str) -> Result<()> {
+        configuration::lead(self.place, host, &self.address())
     }
 
     /// The manifest of what was pushed.
