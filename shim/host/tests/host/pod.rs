@@ -33,7 +33,6 @@ struct Surroundings {
 async fn surroundings() -> Surroundings {
     let place = tempfile::tempdir().unwrap();
     std::fs::create_dir(place.path().join("artifacts")).unwrap();
-    std::fs::write(place.path().join("token"), "first\n").unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let mut surroundings = Surroundings {
@@ -154,7 +153,7 @@ async fn a_pod_prepares_becomes_its_revision_by_name_and_drains() {
     let (mut peer, hello) = around.stream().await;
     assert_eq!(
         (hello.instance.as_str(), hello.token.as_str(), hello.namespace.as_str()),
-        ("uid-1", "first", "default")
+        ("uid-1", "proof", "default")
     );
     assert_eq!(hello.state(), InstanceState::Warm);
     let port = hello.address.strip_prefix("tcp:10.9.8.7:").expect("it announces the pod's address");
@@ -221,12 +220,11 @@ async fn only_names_of_files_in_the_folder_are_artifacts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_renewed_token_is_shown_to_a_new_leader() {
+async fn the_proof_is_shown_to_a_new_leader_too() {
     let mut around = surroundings().await;
     let _pod = around.pod().start();
     let (peer, hello) = around.stream().await;
-    assert_eq!(hello.token, "first");
-    std::fs::write(around.place.path().join("token"), "second\n").unwrap();
+    assert_eq!(hello.token, "proof");
     around.shutdown.cancel();
     drop(peer);
     let listener = within(async {
@@ -239,7 +237,7 @@ async fn a_renewed_token_is_shown_to_a_new_leader() {
     });
     let listener = listener.await;
     around.control(listener);
-    assert_eq!(around.stream().await.1.token, "second");
+    assert_eq!(around.stream().await.1.token, "proof");
 }
 
 #[tokio::test(flavor = "multi_thread")]

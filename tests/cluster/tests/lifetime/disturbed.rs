@@ -52,17 +52,10 @@ async fn a_node_that_lost_its_power_starts_its_pods_again() {
     .await
     .unwrap();
     cluster.wait_ready("hello", PATIENCE).await.unwrap();
-    // Once more, for a second start of the machine is no first one.
-    cluster.restart_node().await.unwrap();
-    until("the pod is restarted", PATIENCE, async || {
-        Ok((cluster.field("pod/hello", restarts).await? == "2").then_some(()))
-    })
-    .await
-    .unwrap();
 }
 
 /// The containers that containerd runs, when it answers.
 async fn tasks(cluster: &Cluster) -> String {
     let list = async || Ok(cluster.exec(["ctr", "tasks", "ls", "--quiet"]).await.ok());
-    until("containerd answers", PATIENCE, list).await.unwrap()
+    until("containerd answers", PATIENCE, list).await.expect("it was started")
 }
