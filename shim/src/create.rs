@@ -88,8 +88,19 @@ fn save(mut spec: Spec, rootfs: &Path, bundle: &Path) -> io::Result<()> {
     if let Some(root) = spec.root_mut() {
         root.set_path(rootfs.to_owned());
     }
+    if let Some(linux) = spec.linux_mut() {
+        linux.set_rootfs_propagation(linux.rootfs_propagation().as_deref().map(propagation));
+    }
     std::fs::create_dir_all(bundle)?;
     spec.save(bundle.join("config.json")).map_err(io::Error::other)
+}
+
+/// The name that libcontainer has for it: to it each of them is recursive.
+fn propagation(name: &str) -> String {
+    name.strip_prefix('r')
+        .filter(|plain| ["shared", "slave", "private", "unbindable"].contains(plain))
+        .unwrap_or(name)
+        .to_owned()
 }
 
 fn mount(order: &Create) -> Result<(), CreateError> {

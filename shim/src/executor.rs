@@ -20,6 +20,7 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 
 use crate::artifact::Artifact;
 use crate::create::chain;
+use crate::filter::Filter;
 
 /// Where the host expects the compiled code and the key of its seal.
 const CODE_DESCRIPTOR: i32 = 3;
@@ -34,6 +35,8 @@ pub(crate) const DESCRIPTORS: i32 = 2;
 pub(crate) struct Launcher {
     /// Closes when the program runs, because exec closes it; what is written to it before is why it does not.
     gate: Option<Arc<File>>,
+    /// Of a process that joins a container.
+    filter: Option<Arc<Filter>>,
     program: Program,
 }
 
@@ -123,17 +126,21 @@ fn variable(name: OsString, value: OsString) -> Option<CString> {
 impl Launcher {
     /// Becomes `program`, and says through `gate` when it does not work.
     pub(crate) fn new(gate: File, program: Program) -> Self {
-        Self { gate: Some(Arc::new(gate)), program }
+        Self { gate: Some(Arc::new(gate)), filter: None, program }
     }
 
-    /// Becomes a program in a container that is there. libcontainer itself hands on why it does not work.
-    pub(crate) fn joining() -> Self {
-        Self { gate: None, program: Program::Linux }
+    /// Becomes a program in a container that is there, behind the container's filter. libcontainer itself hands on why it
+    /// does not work.
+    pub(crate) fn joining(filter: Option<Filter>) -> Self {
+        Self { gate: None, filter: filter.map(Arc::new), program: Program::Linux }
     }
 }
 
 impl Executor for Launcher {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        if let Some(filter) = &self.filter {
+            filter.load().map_err(ExecutorError::Other)?;
+        }
         let failed = match &self.program {
             Program::Linux => get_executor().exec(spec).map_err(|error| chain(&error)),
             Program::Host(host) => host.become_it(),

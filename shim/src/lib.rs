@@ -17,7 +17,8 @@
 //! component compiled, decides its [`preopens`], makes it [`lean`], and lets libcontainer build the rest around the [`executor`], which becomes
 //! the program. [`gate`] tells when it has, [`reaper`] how it ended, [`events`] tells containerd; [`stats`] and [`cgroup`]
 //! say what it uses.
-//! [`undo`] takes it away, also after a crash, by what is in the [`state_dir`].
+//! [`exec`] adds a process to a container, behind the container's [`filter`]. [`undo`] takes everything away, also after a
+//! crash, by what is in the [`state_dir`].
 
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
@@ -34,6 +35,7 @@ mod daemon;
 mod events;
 mod exec;
 mod executor;
+mod filter;
 mod gate;
 mod image;
 mod instance;
