@@ -24,27 +24,35 @@ up: tools samples ## Build Wisp and the samples, run them, and print their addre
 	cargo build $(ALL) --bins --profile $(PROFILE)
 	exec $(PROGRAM) up samples $(ARGS)
 
-TRIPLE := $(shell uname -m)-unknown-linux-gnu
-# Runs where there is no file but itself: no shared library, no relocations that would dirty its pages at the start, and
-# random bytes by the system call (a static program finds no other way by name, and would open /dev/urandom).
+# What runs where there is no file but itself: no shared library, no relocations that would dirty its pages at the start,
+# and random bytes by the system call (a static program finds no other way by name, and would open /dev/urandom).
 STATIC := -C target-feature=+crt-static -C relocation-model=static --cfg getrandom_backend="linux_getrandom"
+ifeq ($(shell uname),Linux)
+TRIPLE := $(shell uname -m)-unknown-linux-gnu
+FLAGS_OF := CARGO_TARGET_$(shell echo $(TRIPLE) | tr a-z- A-Z_)
+WITHOUT_LIBRARIES := CARGO_BUILD_TARGET=$(TRIPLE) $(FLAGS_OF)_RUSTFLAGS='$(STATIC)' $(FLAGS_OF)_RUSTDOCFLAGS='$(STATIC)' \
+	LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH=/usr/lib/$(shell uname -m)-linux-gnu
+endif
+NODE_PROGRAMS := wisp-host containerd-shim-wisp-v1 wisp-installer wisp-operator wisp-autoscaler wisp-activator
 
 .PHONY: static
 static: tools ## Build what a node and a cluster get, without shared libraries. Linux only.
-	CARGO_TARGET_$(shell echo $(TRIPLE) | tr a-z- A-Z_)_RUSTFLAGS='$(STATIC)' \
-	LIBSECCOMP_LINK_TYPE=static LIBSECCOMP_LIB_PATH=/usr/lib/$(shell uname -m)-linux-gnu \
-		cargo build --locked --release --target $(TRIPLE) --bins \
+	$(WITHOUT_LIBRARIES) cargo build --locked --release --bins \
 		$(addprefix -p ,wisp-host wisp-shim wisp-installer wisp-operator wisp-autoscaler wisp-activator)
-	@mkdir -p target/static
+	@$(MAKE) node-programs FROM=target/$(TRIPLE)/release TO=target/static
+
+# FROM has the programs, TO gets the content of an image.
+.PHONY: node-programs
+node-programs:
+	@mkdir -p $(TO)
 	@# An image of nothing but programs has nobody to trust.
 	@$(TOOL) apt update-ca-certificates ca-certificates
-	@cp /etc/ssl/certs/ca-certificates.crt target/static/
-	@for program in wisp-host containerd-shim-wisp-v1 wisp-installer wisp-operator wisp-autoscaler wisp-activator; do \
-		ln -f target/$(TRIPLE)/release/$$program target/static/; echo target/static/$$program; done
+	@cp /etc/ssl/certs/ca-certificates.crt $(TO)/
+	@for program in $(NODE_PROGRAMS); do strip --strip-debug -o $(TO)/$$program $(FROM)/$$program; echo $(TO)/$$program; done
 
 .PHONY: test
 test: tools ## Run every test that this machine can run, and say which are left out.
-	@.ci/test
+	@$(WITHOUT_LIBRARIES) .ci/test $(if $(CHECK),--check)
 
 .PHONY: check
 check: tools ## Format, lints, documentation, dependencies, and the tree's own rules.
