@@ -48,6 +48,13 @@ impl RevisionKey {
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
     }
+
+    /// The function of a revision that is named as [`FunctionKey::revision`] names them.
+    #[must_use]
+    pub fn function(&self) -> FunctionKey {
+        let name = self.name.rsplit_once('-').map_or(self.name.as_str(), |(function, _)| function);
+        FunctionKey::new(&self.namespace, name)
+    }
 }
 
 fn split(text: &str) -> Result<(String, String), KeyError> {
@@ -122,6 +129,11 @@ mod tests {
     #[test]
     fn revisions_are_numbered_with_five_digits() {
         assert_eq!(FunctionKey::new("shop", "cart").revision(7).to_string(), "shop/cart-00007");
+    }
+
+    #[test]
+    fn a_revision_tells_its_function() {
+        assert_eq!(RevisionKey::new("shop", "a-b-00012").function(), FunctionKey::new("shop", "a-b"));
     }
 
     #[test]

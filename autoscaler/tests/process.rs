@@ -117,6 +117,10 @@ async fn warm_instances_that_connect_over_tls_are_specialized_and_starts_are_ref
         assert!(matches!(answer, demand_down::Message::StartFailed(failed) if failed.reason == "NoFleet"));
         assert!(get(&process.admin, "/ready").await.contains("200 OK"));
         assert!(get(&process.admin, "/dump").await.contains("\"instance\":\"w1\""));
+        let decisions = get(&process.admin, "/api/functions/default/hello/decisions").await;
+        assert!(decisions.contains("{\"hello-00001\":[{") && decisions.contains("\"reason\":\"Wake\""), "{decisions}");
+        let unknown = get(&process.admin, "/api/functions/default/hello/decisions?revision=other-00001").await;
+        assert!(unknown.starts_with("HTTP/1.1 404"), "{unknown}");
         assert!(get(&process.admin, "/metrics").await.contains("wisp_autoscaler_wakes_total 2"));
     };
     tokio::time::timeout(DEADLINE, works).await.expect("all of it happens in time");

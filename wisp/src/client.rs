@@ -1,14 +1,17 @@
 //! A small HTTP/1.1 client for the admin port and the data port: one connection for each request.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -18,6 +21,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// The overview of 100,000 functions has 60 MiB.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// The body of a request, which may come from a file or a pipe.
+pub(crate) type RequestBody = BoxBody<Bytes, io::Error>;
 
 /// Why there is no answer, or not the one that was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -34,10 +40,10 @@ pub(crate) enum ClientError {
         reason: String,
     },
     /// The request was sent, and no whole answer came.
-    #[error("the connection to {address} ended early; did its wisp up stop?")]
+    #[error("the connection to {peer} ended early; did it stop?")]
     Broken {
-        /// Where to.
-        address: SocketAddr,
+        /// Whom to: an address, or a pod.
+        peer: String,
         /// What HTTP says.
         #[source]
         source: hyper::Error,
@@ -54,10 +60,10 @@ pub(crate) enum ClientError {
         message: String,
     },
     /// The answer makes no sense.
-    #[error("what answers at {address} is no wisp up of this version: {reason}; give --admin")]
+    #[error("what answers at {peer} is no Wisp of this version: {reason}")]
     NotWisp {
         /// Who answered.
-        address: SocketAddr,
+        peer: String,
         /// What is wrong with the answer.
         reason: String,
     },
@@ -72,7 +78,7 @@ pub(crate) struct Admin {
 /// A response whose body is still to come. Its connection ends with it.
 pub(crate) struct Answer {
     pub(crate) response: Response<Incoming>,
-    pub(crate) address: SocketAddr,
+    peer: String,
     _connection: AbortOnDropHandle<()>,
 }
 
@@ -106,71 +112,92 @@ impl Admin {
     /// # Errors
     /// When they are not what a `wisp up` of this version says.
     pub(crate) fn parse<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, ClientError> {
-        let address = self.address;
-        serde_json::from_slice(bytes).map_err(|error| ClientError::NotWisp { address, reason: error.to_string() })
+        let peer = self.address.to_string();
+        serde_json::from_slice(bytes).map_err(|error| ClientError::NotWisp { peer, reason: error.to_string() })
     }
 
     async fn request(&self, method: Method, path: &str) -> Result<Answer, ClientError> {
         let address = self.address;
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, address.to_string())
-            .body(Empty::<Bytes>::new())
-            .expect("paths are made of encoded segments");
-        let sent = tokio::time::timeout(ANSWER_TIMEOUT, send(address, request)).await;
+        let sent = tokio::time::timeout(ANSWER_TIMEOUT, send(address, bare(method, &address.to_string(), path))).await;
         let answer = sent.map_err(|_| ClientError::Silent(address))?.map_err(|error| match error {
             ClientError::Connect { .. } => ClientError::NoServer(address),
             other => other,
         })?;
-        let status = answer.response.status();
-        if status.is_success() {
-            return Ok(answer);
-        }
-        let text = answer.whole().await.unwrap_or_default();
-        let text = String::from_utf8_lossy(&text).trim().to_owned();
-        let message = if text.is_empty() { format!("{address} answered {status}") } else { text };
-        Err(ClientError::Refused { status, message })
+        answer.success().await
     }
 }
 
 impl Answer {
+    /// This answer, when its status is a success.
+    ///
+    /// # Errors
+    /// What the server says when it is none.
+    pub(crate) async fn success(self) -> Result<Self, ClientError> {
+        let status = self.response.status();
+        if status.is_success() {
+            return Ok(self);
+        }
+        let peer = self.peer.clone();
+        let text = self.whole().await.unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).trim().to_owned();
+        let message = if text.is_empty() { format!("{peer} answered {status}") } else { text };
+        Err(ClientError::Refused { status, message })
+    }
+
     /// The whole body.
     ///
     /// # Errors
     /// When the connection ends before it, or it is too long.
     pub(crate) async fn whole(self) -> Result<Bytes, ClientError> {
-        let address = self.address;
+        let peer = self.peer;
         let body = Limited::new(self.response.into_body(), ANSWER_BYTES_MAX).collect().await;
         body.map(http_body_util::Collected::to_bytes).map_err(|error| match error.downcast::<hyper::Error>() {
-            Ok(source) => ClientError::Broken { address, source: *source },
-            Err(error) => ClientError::NotWisp { address, reason: error.to_string() },
+            Ok(source) => ClientError::Broken { peer, source: *source },
+            Err(error) => ClientError::NotWisp { peer, reason: error.to_string() },
         })
     }
+
+    /// What to say when its body breaks off.
+    pub(crate) fn broken(&self, source: hyper::Error) -> ClientError {
+        ClientError::Broken { peer: self.peer.clone(), source }
+    }
+}
+
+/// A request without a body. The path is made of encoded segments.
+pub(crate) fn bare(method: Method, host: &str, path: &str) -> Request<RequestBody> {
+    let body = Empty::new().map_err(|never| match never {}).boxed();
+    let request = Request::builder().method(method).uri(path).header(header::HOST, host);
+    request.body(body).expect("paths are made of encoded segments")
 }
 
 /// Sends `request` to `address`, whatever host its headers name.
 ///
 /// # Errors
 /// When nobody listens there, or the connection ends before the answer's head.
-pub(crate) async fn send<B>(address: SocketAddr, request: Request<B>) -> Result<Answer, ClientError>
-where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let broken = |source| ClientError::Broken { address, source };
+pub(crate) async fn send(address: SocketAddr, request: Request<RequestBody>) -> Result<Answer, ClientError> {
     let connecting = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
     let stream = match connecting {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(ClientError::Connect { address, reason: error.to_string() }),
         Err(_) => return Err(ClientError::Connect { address, reason: format!("no answer for {CONNECT_TIMEOUT:?}") }),
     };
+    exchange(stream, address.to_string(), request).await
+}
+
+/// Sends `request` over `stream`, at whose other end `peer` is.
+///
+/// # Errors
+/// When the connection ends before the answer's head.
+pub(crate) async fn exchange<S>(stream: S, peer: String, request: Request<RequestBody>) -> Result<Answer, ClientError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let broken = |source| ClientError::Broken { peer: peer.clone(), source };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     // Its error is the request's error too, and told there.
     let connection = AbortOnDropHandle::new(tokio::spawn(async move { drop(connection.await) }));
     let response = sender.send_request(request).await.map_err(broken)?;
-    Ok(Answer { response, address, _connection: connection })
+    Ok(Answer { response, peer, _connection: connection })
 }
 
 /// `text` as one segment of a path.
@@ -225,6 +252,6 @@ mod tests {
     fn another_program_at_the_address_is_named() {
         let admin = Admin { address: "127.0.0.1:9".parse().unwrap() };
         let error = admin.parse::<crate::view::Overview>(b"<html>").unwrap_err().to_string();
-        assert!(error.starts_with("what answers at 127.0.0.1:9 is no wisp up of this version"), "{error}");
+        assert!(error.starts_with("what answers at 127.0.0.1:9 is no Wisp of this version"), "{error}");
     }
 }

@@ -4,19 +4,19 @@
 
 mod cli;
 mod client;
+mod cluster;
 mod command;
 mod fail;
 mod page;
+mod source;
 mod up;
 mod view;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
-    match command::run(cli) {
+    let (program, cli) = cli::parse();
+    match command::run(program, cli) {
         Ok(code) => code,
         Err(error) => fail::report(&error),
     }

@@ -1,4 +1,5 @@
-//! What `wisp up` tells on its admin port, and what the other commands and the status page show.
+//! What `wisp up` tells on its admin port, and what the other commands and the status page show. A cluster's objects are
+//! brought into the same form; what only `wisp up` knows is left out there.
 
 use serde::{Deserialize, Serialize};
 use wisp_api::function::WasmFunctionSpec;
@@ -50,16 +51,25 @@ pub(crate) struct Function {
     pub(crate) starting: u32,
     /// Instances on their way out.
     pub(crate) draining: u32,
-    /// Requests that wait for a slot.
+    /// Its requests, where they are counted in one place.
+    #[serde(flatten)]
+    pub(crate) requests: Option<Requests>,
+    /// When it was first deployed, in seconds since the Unix epoch.
+    pub(crate) created_unix_seconds: u64,
+}
+
+/// The requests of a function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Requests {
+    /// Those that wait for a slot.
     pub(crate) waiting: u32,
-    /// Requests at instances.
+    /// Those at instances.
     pub(crate) in_flight: u32,
-    /// Requests since `wisp up` started.
+    /// All since `wisp up` started.
     pub(crate) requests_total: u64,
     /// Of these, those that an instance failed.
     pub(crate) failed_total: u64,
-    /// When it was first deployed, in seconds since the Unix epoch.
-    pub(crate) created_unix_seconds: u64,
 }
 
 /// Whether a function can answer requests.
@@ -115,14 +125,14 @@ pub(crate) struct Revision {
 pub(crate) struct Instance {
     /// Its name.
     pub(crate) name: String,
-    /// The process.
+    /// The process, when it is one of this machine.
     pub(crate) pid: Option<u32>,
     /// Its revision.
     pub(crate) revision: String,
     /// Where it is in its life: `starting`, `ready`, `draining` and so on.
     pub(crate) state: String,
-    /// Requests in flight.
-    pub(crate) in_flight: u32,
+    /// Requests in flight, where they are known.
+    pub(crate) in_flight: Option<u32>,
     /// Since it was first heard of.
     pub(crate) age_millis: u64,
 }

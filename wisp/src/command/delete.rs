@@ -2,17 +2,16 @@
 
 use super::{lookup, write_json, write_text};
 use crate::cli::{FunctionArgs, Output};
-use crate::client::Admin;
+use crate::source::Source;
 
 /// Deletes a function.
-pub(super) async fn run(function: FunctionArgs, admin: Admin, output: Output) -> anyhow::Result<()> {
-    let answer = admin.delete(&lookup::path(&function)).await;
-    let answer = lookup::found(admin, &function, answer).await?;
-    let FunctionArgs { name, namespace } = &function;
+pub(super) async fn run(function: FunctionArgs, source: &Source, output: Output) -> anyhow::Result<()> {
+    let key = source.key(&function);
+    lookup::found(source, &key, source.delete(&key).await?).await?;
     match output {
-        Output::Text => write_text(&String::from_utf8_lossy(&answer))?,
+        Output::Text => write_text(&format!("{key} is deleted\n"))?,
         Output::Json => {
-            let deleted = serde_json::json!({"namespace": namespace, "name": name, "deleted": true});
+            let deleted = serde_json::json!({"namespace": key.namespace, "name": key.name, "deleted": true});
             write_json(&serde_json::to_vec(&deleted)?)?;
         }
     }

@@ -9,22 +9,22 @@ use wisp_api::WasmFunctionSpec;
 use super::ls::or_dash;
 use super::paint::{Paint, Tone, printable};
 use super::table::{Cell, Table};
-use super::{lookup, time, write_json, write_text};
+use super::{lookup, time, traffic, write_json, write_text};
 use crate::cli::{FunctionArgs, Output};
-use crate::client::Admin;
-use crate::view::{Detail, Function, Ready};
+use crate::source::Source;
+use crate::view::{Detail, Function, Ready, Requests};
 
 /// Characters of a digest that people compare.
 const DIGEST_SHOWN: usize = "sha256:".len() + 12;
 
 /// Shows one function with all that belongs to it.
-pub(super) async fn run(function: FunctionArgs, admin: Admin, output: Output) -> anyhow::Result<()> {
-    let answer = lookup::detail(admin, &function).await?;
+pub(super) async fn run(function: FunctionArgs, source: &Source, output: Output) -> anyhow::Result<()> {
+    let answer = lookup::detail(source, &source.key(&function)).await?;
     if output == Output::Json {
         return Ok(write_json(&answer)?);
     }
     let page = Page { paint: Paint::of(&io::stdout()), zone: TimeZone::system(), now: time::unix_millis_now() };
-    Ok(write_text(&page.render(&admin.parse(&answer)?))?)
+    Ok(write_text(&page.render(&source.parse(&answer)?))?)
 }
 
 struct Page {
@@ -38,7 +38,7 @@ impl Page {
     fn render(&self, detail: &Detail) -> String {
         let mut out = String::new();
         self.head(&mut out, detail);
-        self.section(&mut out, "Traffic", self.traffic(&detail.function));
+        self.section(&mut out, "Traffic", Self::traffic(&detail.function));
         self.section(&mut out, "Revisions", self.revisions(detail));
         self.section(&mut out, "Instances", self.instances(detail));
         self.section(&mut out, "Events", self.events(detail));
@@ -54,7 +54,7 @@ impl Page {
         };
         let ready = self.paint.tone(&format!("{:?}", function.ready), tone);
         let created = function.created_unix_seconds.saturating_mul(1000);
-        let fields = [
+        let mut fields = vec![
             ("Name", function.name.clone()),
             ("Namespace", function.namespace.clone()),
             ("URL", function.url.clone()),
@@ -62,10 +62,12 @@ impl Page {
             ("Origin", detail.origin.clone()),
             ("Age", time::age_between(created, self.now)),
             ("Replicas", replicas(function)),
-            ("Demand", format!("{} in flight, {} waiting", function.in_flight, function.waiting)),
-            ("Requests", format!("{}, of which {} failed", function.requests_total, function.failed_total)),
-            ("Scaling", detail.spec.as_ref().map_or_else(|| "-".to_owned(), scaling)),
         ];
+        if let Some(Requests { waiting, in_flight, requests_total, failed_total }) = function.requests {
+            fields.push(("Demand", format!("{in_flight} in flight, {waiting} waiting")));
+            fields.push(("Requests", format!("{requests_total}, of which {failed_total} failed")));
+        }
+        fields.push(("Scaling", detail.spec.as_ref().map_or_else(|| "-".to_owned(), scaling)));
         for (name, value) in fields {
             let _ = writeln!(out, "{:<11}{value}", format!("{name}:"));
         }
@@ -77,17 +79,8 @@ impl Page {
         out.push_str(&table.render(self.paint, "  "));
     }
 
-    fn traffic(&self, function: &Function) -> Option<Table> {
-        let mut table = Table::new(["REVISION", "PERCENT", "TAG", "URL"]);
-        for target in &function.traffic {
-            table.row([
-                target.revision.as_str().into(),
-                target.percent.to_string().into(),
-                target.tag.as_deref().unwrap_or("-").into(),
-                target.url.as_deref().unwrap_or("-").into(),
-            ]);
-        }
-        (!function.traffic.is_empty()).then_some(table)
+    fn traffic(function: &Function) -> Option<Table> {
+        (!function.traffic.is_empty()).then(|| traffic::table(&function.traffic))
     }
 
     fn revisions(&self, detail: &Detail) -> Option<Table> {
@@ -112,12 +105,16 @@ impl Page {
             let tone = if instance.state == "ready" { Tone::Good } else { Tone::Pending };
             table.row([
                 instance.name.as_str().into(),
-                instance.pid.map_or("-".to_owned(), |pid| pid.to_string()).into(),
+                or_none(instance.pid).into(),
                 instance.revision.as_str().into(),
                 Cell::toned(&instance.state, tone),
-                instance.in_flight.to_string().into(),
+                or_none(instance.in_flight).into(),
                 time::age(instance.age_millis / 1000).into(),
             ]);
+        }
+        // Nobody knows them of a cluster.
+        if detail.instances.iter().all(|instance| instance.pid.is_none() && instance.in_flight.is_none()) {
+            table = table.without("PID").without("IN FLIGHT");
         }
         (!detail.instances.is_empty()).then_some(table)
     }
@@ -134,6 +131,10 @@ impl Page {
         }
         (!detail.events.is_empty()).then_some(table)
     }
+}
+
+fn or_none(number: Option<u32>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
 }
 
 fn replicas(function: &Function) -> String {
@@ -182,7 +183,7 @@ pub(super) mod fixture {
             pid: Some(4711),
             revision: "hello-00001".to_owned(),
             state: "ready".to_owned(),
-            in_flight: 2,
+            in_flight: Some(2),
             age_millis: 12_000,
         };
         let event = Event { unix_millis: 60_000, reason: "Scaled".to_owned(), message: "from 0 to 1".to_owned() };
@@ -231,6 +232,16 @@ Events:
   00:01:00.000   60s   Scaled   from 0 to 1
 ";
         assert_eq!(page.render(&detail()), expected);
+    }
+
+    #[test]
+    fn what_a_cluster_does_not_know_is_not_shown() {
+        let mut detail = detail();
+        detail.function.requests = None;
+        (detail.instances[0].pid, detail.instances[0].in_flight) = (None, None);
+        let page = Page { paint: Paint::Plain, zone: TimeZone::UTC, now: 0 };
+        let text = page.render(&detail);
+        assert!(!text.contains("Demand:") && text.contains("  NAME   REVISION      STATE   AGE\n"), "{text}");
     }
 
     #[test]

@@ -13,12 +13,13 @@ use super::reason::{number, step, words};
 use super::table::{Cell, Table};
 use super::{lookup, time, write_json, write_text};
 use crate::cli::{ExplainArgs, Output};
-use crate::client::{Admin, segment};
+use crate::source::Source;
 use crate::view::{Detail, Revision};
 
 /// Says why a function has as many instances as it has.
-pub(super) async fn run(args: ExplainArgs, admin: Admin, output: Output) -> anyhow::Result<()> {
-    let detail: Detail = admin.parse(&lookup::detail(admin, &args.function).await?)?;
+pub(super) async fn run(args: ExplainArgs, source: &Source, output: Output) -> anyhow::Result<()> {
+    let key = source.key(&args.function);
+    let detail: Detail = source.parse(&lookup::detail(source, &key).await?)?;
     if let Some(wanted) = &args.revision {
         let known: Vec<&str> = detail.revisions.iter().map(|revision| revision.name.as_str()).collect();
         anyhow::ensure!(
@@ -27,12 +28,11 @@ pub(super) async fn run(args: ExplainArgs, admin: Admin, output: Output) -> anyh
             known.join(", ")
         );
     }
-    let query = args.revision.map(|revision| format!("?revision={}", segment(&revision))).unwrap_or_default();
-    let answer = admin.get(&format!("{}/decisions{query}", lookup::path(&args.function))).await?;
+    let answer = source.decisions(&key, args.revision.as_deref()).await?;
     if output == Output::Json {
         return Ok(write_json(&answer)?);
     }
-    let decisions: BTreeMap<String, Vec<Explained>> = admin.parse(&answer)?;
+    let decisions: BTreeMap<String, Vec<Explained>> = source.parse(&answer)?;
     if decisions.is_empty() {
         eprintln!("no revision has traffic; {}", detail.function.message);
     }

@@ -1,7 +1,6 @@
 //! `wisp invoke`.
 
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -9,7 +8,6 @@ use bytes::Bytes;
 use futures::stream;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, Uri};
-use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -17,37 +15,24 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use super::lookup;
 use super::paint::{Paint, Tone, printable};
 use crate::cli::InvokeArgs;
-use crate::client::{self, Admin, Answer};
-use crate::view::{Detail, Overview};
+use crate::client::{Answer, RequestBody};
+use crate::source::Source;
+use crate::view::Detail;
 
 /// The exit code when the function answers with a status of 400 or more, as `curl --fail` has it.
 const EXIT_REFUSED: u8 = 22;
 /// How much of a file is read at once.
 const CHUNK_BYTES: usize = 64 << 10;
 
-type RequestBody = BoxBody<Bytes, io::Error>;
-
 /// Sends one request and prints the answer.
-pub(super) async fn run(args: InvokeArgs, admin: Admin) -> anyhow::Result<ExitCode> {
-    let detail: Detail = admin.parse(&lookup::detail(admin, &args.function).await?)?;
-    let overview: Overview = admin.parse(&admin.get("/api/overview").await?)?;
-    let address = data_address(&overview.listen, admin.address.ip())?;
+pub(super) async fn run(args: InvokeArgs, source: &Source) -> anyhow::Result<ExitCode> {
+    let detail: Detail = source.parse(&lookup::detail(source, &source.key(&args.function)).await?)?;
     let request = request(&args, &detail.function.url).await?;
-    let answer = client::send(address, request).await?;
+    let answer = source.send(request).await?;
     let status = answer.response.status();
     print(answer, args.include).await?;
     let refused = status.is_client_error() || status.is_server_error();
     Ok(if refused { ExitCode::from(EXIT_REFUSED) } else { ExitCode::SUCCESS })
-}
-
-/// Where to connect: what listens on every address is reached at the one where its admin port answered.
-fn data_address(listen: &str, admin: IpAddr) -> anyhow::Result<SocketAddr> {
-    let mut address: SocketAddr =
-        listen.parse().with_context(|| format!("wisp up says that it listens on {listen:?}"))?;
-    if address.ip().is_unspecified() {
-        address.set_ip(admin);
-    }
-    Ok(address)
 }
 
 async fn request(args: &InvokeArgs, url: &str) -> anyhow::Result<Request<RequestBody>> {
@@ -134,9 +119,8 @@ async fn print(mut answer: Answer, include: bool) -> anyhow::Result<()> {
     if include {
         eprint!("{}", head(&answer.response, paint));
     }
-    let address = answer.address;
     while let Some(frame) = answer.response.body_mut().frame().await {
-        let frame = frame.map_err(|source| client::ClientError::Broken { address, source })?;
+        let frame = frame.map_err(|error| answer.broken(error))?;
         match frame.into_data() {
             Ok(data) => {
                 let mut out = io::stdout().lock();
@@ -201,7 +185,7 @@ mod tests {
 
     fn args() -> InvokeArgs {
         InvokeArgs {
-            function: FunctionArgs { name: "hello".to_owned(), namespace: "default".to_owned() },
+            function: FunctionArgs { name: "hello".to_owned(), namespace: None },
             path: None,
             method: None,
             data: None,
@@ -257,13 +241,6 @@ mod tests {
             let error = request(&given, "http://hello.default.localhost:8080").await.unwrap_err();
             assert!(error.to_string().starts_with(message), "{error}");
         }
-    }
-
-    #[test]
-    fn what_listens_everywhere_is_reached_where_the_admin_port_answered() {
-        let admin = "192.0.2.7".parse().unwrap();
-        assert_eq!(data_address("0.0.0.0:8080", admin).unwrap().to_string(), "192.0.2.7:8080");
-        assert_eq!(data_address("127.0.0.1:8080", admin).unwrap().to_string(), "127.0.0.1:8080");
     }
 
     #[test]

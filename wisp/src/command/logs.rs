@@ -2,27 +2,25 @@
 
 use std::io::{self, Write};
 
-use bytes::{Buf, BytesMut};
-use http_body_util::BodyExt;
 use jiff::tz::TimeZone;
 
 use super::paint::{Paint, Tone, printable};
 use super::{lookup, time};
 use crate::cli::{LogsArgs, Output};
-use crate::client::{Admin, Answer, ClientError};
+use crate::source::Source;
 use crate::view::{LogLine, Stream};
 
-/// Prints what a function's instances wrote, until the server has no more.
-pub(super) async fn run(args: LogsArgs, admin: Admin, output: Output) -> anyhow::Result<()> {
-    let path = format!("{}/logs?tail={}&follow={}", lookup::path(&args.function), args.tail, args.follow);
-    let answer = lookup::found(admin, &args.function, admin.stream(&path).await).await?;
-    let mut lines = Lines { answer, buffered: BytesMut::new() };
+/// Prints what a function's instances wrote, until there is no more.
+pub(super) async fn run(args: LogsArgs, source: &Source, output: Output) -> anyhow::Result<()> {
+    let key = source.key(&args.function);
+    let lines = source.logs(&key, args.tail, args.follow).await?;
+    let mut lines = lookup::found(source, &key, lines).await?;
     let (paint, zone) = (Paint::of(&io::stdout()), TimeZone::system());
     while let Some(line) = lines.next().await? {
         let mut out = io::stdout().lock();
         match output {
-            Output::Json => out.write_all(&line)?,
-            Output::Text => writeln!(out, "{}", text(&admin.parse(&line)?, paint, &zone))?,
+            Output::Json => writeln!(out, "{}", serde_json::to_string(&line)?)?,
+            Output::Text => writeln!(out, "{}", text(&line, paint, &zone))?,
         }
         out.flush()?;
     }
@@ -37,37 +35,6 @@ fn text(line: &LogLine, paint: Paint, zone: &TimeZone) -> String {
         Stream::Stderr => Tone::Pending,
     };
     format!("{clock} {instance} {}", paint.tone(&printable(&line.text), tone))
-}
-
-/// Newline-delimited JSON as it comes.
-struct Lines {
-    answer: Answer,
-    buffered: BytesMut,
-}
-
-impl Lines {
-    /// The next line with its end.
-    async fn next(&mut self) -> Result<Option<BytesMut>, ClientError> {
-        let mut searched = 0;
-        loop {
-            let end = self.buffered[searched..].iter().position(|byte| *byte == b'\n');
-            if let Some(end) = end {
-                return Ok(Some(self.buffered.split_to(searched + end + 1)));
-            }
-            searched = self.buffered.len();
-            let address = self.answer.address;
-            match self.answer.response.body_mut().frame().await {
-                Some(Ok(frame)) => {
-                    if let Ok(mut data) = frame.into_data() {
-                        self.buffered.extend_from_slice(&data.copy_to_bytes(data.remaining()));
-                    }
-                }
-                Some(Err(source)) => return Err(ClientError::Broken { address, source }),
-                // Half a line at the end is a line of nobody.
-                None => return Ok(None),
-            }
-        }
-    }
 }
 
 #[cfg(test)]

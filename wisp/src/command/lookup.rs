@@ -1,47 +1,35 @@
 //! Finds a function, or says which names are near.
 
 use bytes::Bytes;
-use http::StatusCode;
+use wisp_api::FunctionKey;
 
-use crate::cli::FunctionArgs;
-use crate::client::{Admin, ClientError, segment};
+use crate::source::Source;
 use crate::view::{Function, Overview};
 
 /// Names that a message offers.
 const OFFERED_MAX: usize = 3;
 
-/// Where the admin port tells of a function.
-pub(super) fn path(function: &FunctionArgs) -> String {
-    format!("/api/functions/{}/{}", segment(&function.namespace), segment(&function.name))
+/// The function's [`crate::view::Detail`] as the source said it.
+pub(super) async fn detail(source: &Source, key: &FunctionKey) -> anyhow::Result<Bytes> {
+    found(source, key, source.detail(key).await?).await
 }
 
-/// The function's [`crate::view::Detail`] as the server said it.
-pub(super) async fn detail(admin: Admin, function: &FunctionArgs) -> anyhow::Result<Bytes> {
-    found(admin, function, admin.get(&path(function)).await).await
-}
-
-/// Turns "not found" into a message with the names that are near.
-pub(super) async fn found<T>(
-    admin: Admin,
-    function: &FunctionArgs,
-    answer: Result<T, ClientError>,
-) -> anyhow::Result<T> {
-    match answer {
-        Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. }) => {
-            let overview: Overview = admin.parse(&admin.get("/api/overview").await?)?;
-            Err(anyhow::anyhow!(unknown(function, &overview.functions)))
-        }
-        other => Ok(other?),
+/// Turns nothing into a message with the names that are near.
+pub(super) async fn found<T>(source: &Source, key: &FunctionKey, answer: Option<T>) -> anyhow::Result<T> {
+    if let Some(answer) = answer {
+        return Ok(answer);
     }
+    let overview: Overview = source.parse(&source.overview(source.neighbours(key)).await?)?;
+    Err(anyhow::anyhow!(unknown(key, &overview.functions, source.how_to_get_one())))
 }
 
-fn unknown(function: &FunctionArgs, known: &[Function]) -> String {
-    let FunctionArgs { name, namespace } = function;
+fn unknown(key: &FunctionKey, known: &[Function], how_to_get_one: &str) -> String {
+    let FunctionKey { name, namespace } = key;
     let text = format!("there is no function {name:?} in namespace {namespace:?}");
     if known.is_empty() {
-        return format!("{text}, nor any other; give `wisp up` a folder with manifests");
+        return format!("{text}, nor any other; {how_to_get_one}");
     }
-    let near = nearest(function, known);
+    let near = nearest(key, known);
     if near.is_empty() {
         return format!("{text}; `wisp ls` shows what there is");
     }
@@ -49,7 +37,7 @@ fn unknown(function: &FunctionArgs, known: &[Function]) -> String {
 }
 
 /// The nearest names, as arguments that would find them.
-fn nearest(function: &FunctionArgs, known: &[Function]) -> Vec<String> {
+fn nearest(function: &FunctionKey, known: &[Function]) -> Vec<String> {
     let wanted = function.name.as_str();
     let far = (wanted.chars().count() / 3).max(2);
     let mut near: Vec<(usize, bool, String)> = known
@@ -87,8 +75,12 @@ mod tests {
     use super::*;
     use crate::command::ls::fixture::function;
 
-    fn wanted(name: &str) -> FunctionArgs {
-        FunctionArgs { name: name.to_owned(), namespace: "default".to_owned() }
+    fn wanted(name: &str) -> FunctionKey {
+        FunctionKey::new("default", name)
+    }
+
+    fn unknown(key: &FunctionKey, known: &[Function]) -> String {
+        super::unknown(key, known, "deploy one")
     }
 
     #[test]
@@ -104,7 +96,7 @@ mod tests {
     fn far_names_are_not_offered() {
         let known = [function("default", "hello")];
         assert!(unknown(&wanted("payments"), &known).ends_with("`wisp ls` shows what there is"));
-        assert!(unknown(&wanted("payments"), &[]).contains("give `wisp up` a folder"));
+        assert!(unknown(&wanted("payments"), &[]).ends_with("nor any other; deploy one"));
     }
 
     #[test]

@@ -6,43 +6,27 @@ use super::paint::{Paint, Tone};
 use super::table::{Cell, Table};
 use super::{time, write_json, write_text};
 use crate::cli::{LsArgs, Output};
-use crate::client::Admin;
+use crate::source::Source;
 use crate::view::{Function, Overview, Ready};
 
 /// Lists functions.
-pub(super) async fn run(args: LsArgs, admin: Admin, output: Output) -> anyhow::Result<()> {
-    let answer = admin.get("/api/overview").await?;
-    let namespace = args.namespace.as_deref();
-    match (output, namespace) {
-        (Output::Json, None) => return Ok(write_json(&answer)?),
-        (Output::Json, Some(namespace)) => {
-            let overview = only(admin.parse(&answer)?, namespace);
-            return Ok(write_json(&serde_json::to_vec(&overview)?)?);
-        }
-        (Output::Text, _) => {}
+pub(super) async fn run(args: LsArgs, source: &Source, output: Output) -> anyhow::Result<()> {
+    let namespace = if args.all_namespaces { None } else { source.scope(args.namespace.as_deref()) };
+    let answer = source.overview(namespace).await?;
+    if output == Output::Json {
+        return Ok(write_json(&answer)?);
     }
-    let mut overview: Overview = admin.parse(&answer)?;
-    overview.functions.retain(|function| namespace.is_none_or(|namespace| function.namespace == namespace));
+    let overview: Overview = source.parse(&answer)?;
     if overview.functions.is_empty() {
         match namespace {
             Some(namespace) => eprintln!("no functions in namespace {namespace:?}"),
-            None => {
-                eprintln!("no functions; put a manifest into the folder that `wisp up` was given, or see `wisp new`")
-            }
+            None => eprintln!("no functions; {}", source.how_to_get_one()),
         }
         return Ok(());
     }
     let table = table(&overview);
     let table = if namespace.is_some() { table.without("NAMESPACE") } else { table };
     Ok(write_text(&table.render(Paint::of(&io::stdout()), ""))?)
-}
-
-/// The server's answer with the functions of one namespace, and whatever else it says.
-fn only(mut overview: serde_json::Value, namespace: &str) -> serde_json::Value {
-    if let Some(functions) = overview.get_mut("functions").and_then(|functions| functions.as_array_mut()) {
-        functions.retain(|function| function.get("namespace").and_then(|value| value.as_str()) == Some(namespace));
-    }
-    overview
 }
 
 fn table(overview: &Overview) -> Table {
@@ -82,6 +66,7 @@ pub(super) mod fixture {
     use wisp_api::status::Reason;
 
     use super::*;
+    use crate::view::Requests;
 
     /// A ready function at zero that was deployed at the Unix epoch.
     pub(in crate::command) fn function(namespace: &str, name: &str) -> Function {
@@ -97,10 +82,7 @@ pub(super) mod fixture {
             replicas: 0,
             starting: 0,
             draining: 0,
-            waiting: 0,
-            in_flight: 0,
-            requests_total: 0,
-            failed_total: 0,
+            requests: Some(Requests::default()),
             created_unix_seconds: 0,
         }
     }
@@ -140,12 +122,5 @@ default     hello   http://hello.default.localhost:8080   True    Ready         
 shop        cart    http://cart.shop.localhost:8080       False   NotAComponent   0          -             5m12s
 ";
         assert_eq!(text, expected);
-    }
-
-    #[test]
-    fn json_of_one_namespace_keeps_all_other_fields() {
-        let whole = serde_json::json!({"later": 1, "functions": [{"namespace": "a", "x": 1}, {"namespace": "b"}]});
-        let part = serde_json::json!({"later": 1, "functions": [{"namespace": "a", "x": 1}]});
-        assert_eq!(only(whole, "a"), part);
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn words(reason: Reason) -> &'static str {
         Reason::Idle => "no demand for the idle time",
         Reason::Activation => "a number above zero is at least the activation scale",
         Reason::Initial => "a new revision starts with this many",
-        Reason::Inherited => "so many were there when wisp up started",
+        Reason::Inherited => "so many were there when the autoscaler started",
         Reason::ScaleDownDelay => "more was wanted within the scale-down delay",
         Reason::OutOfTouch => "nobody asks, but somebody who might is silent",
         Reason::AtMin => "the least that scaling.min or a schedule allows",

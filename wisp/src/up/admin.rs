@@ -194,7 +194,7 @@ impl AdminPort {
             pid: self.processes.pid(&instance.instance),
             revision: revision.map(|(_, name)| name.to_owned()).unwrap_or_default(),
             state: word(&instance.state),
-            in_flight: instance.in_flight,
+            in_flight: Some(instance.in_flight),
             age_millis: u64::try_from(instance.age.as_millis()).unwrap_or(u64::MAX),
         }
     }
@@ -228,12 +228,10 @@ impl AdminPort {
             replicas: 0,
             starting: 0,
             draining: 0,
-            waiting: 0,
-            in_flight: 0,
-            requests_total: 0,
-            failed_total: 0,
+            requests: None,
             created_unix_seconds: entry.created_unix_seconds,
         };
+        let mut requests = view::Requests::default();
         for note in &entry.revisions {
             let Some((scaled, seen)) = numbers.by_revision.get(&full(key, &note.name)) else { continue };
             if let Some(scaled) = scaled {
@@ -242,12 +240,13 @@ impl AdminPort {
                 function.draining += u32::try_from(scaled.draining).unwrap_or(u32::MAX);
             }
             if let Some(seen) = seen {
-                function.waiting += seen.waiting;
-                function.in_flight += seen.in_flight;
-                function.requests_total += seen.requests_total;
-                function.failed_total += seen.failed_total;
+                requests.waiting += seen.waiting;
+                requests.in_flight += seen.in_flight;
+                requests.requests_total += seen.requests_total;
+                requests.failed_total += seen.failed_total;
             }
         }
+        function.requests = Some(requests);
         function
     }
 }
@@ -324,7 +323,6 @@ fn host_is_local<B>(request: &Request<B>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fleet::function_of;
     use super::*;
 
     fn to(host: &str) -> Request<()> {
@@ -339,10 +337,5 @@ mod tests {
         for bad in ["evil.example", "127.0.0.1.evil.example:8081", "localhost.evil.example"] {
             assert!(!host_is_local(&to(bad)), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_revision_tells_its_function() {
-        assert_eq!(function_of(&RevisionKey::new("shop", "a-b-00012")), FunctionKey::new("shop", "a-b"));
     }
 }

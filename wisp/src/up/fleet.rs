@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use wisp_api::key::{FunctionKey, RevisionKey};
+use wisp_api::key::RevisionKey;
 use wisp_autoscaler::{Actuation, Handle};
 use wisp_chassis::backoff::Backoff;
 
@@ -305,17 +305,11 @@ impl Follow {
             tracing::info!(instance = self.instance, "{text}");
             return;
         };
-        let function = function_of(&revision);
+        let function = revision.function();
         let instance = self.instance.clone();
         let line = LogLine { unix_millis: clock::unix_millis(), instance, revision: revision.name, stream, text };
         self.logs.add(&function, line);
     }
-}
-
-/// The function of a revision that is named as [`FunctionKey::revision`] names them.
-pub(crate) fn function_of(revision: &RevisionKey) -> FunctionKey {
-    let name = revision.name.rsplit_once('-').map_or(revision.name.as_str(), |(function, _)| function);
-    FunctionKey::new(&revision.namespace, name)
 }
 
 fn log_stopped(result: Result<(), wisp_autoscaler::HandleError>) {

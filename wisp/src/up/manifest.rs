@@ -43,6 +43,14 @@ pub(crate) struct Manifests {
     pub(crate) problems: Vec<FileProblem>,
 }
 
+/// An object as a file has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Document {
+    /// Paths in the object are relative to its folder.
+    pub(crate) file: PathBuf,
+    pub(crate) object: serde_json::Value,
+}
+
 /// A file, or a part of one, that is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FileProblem {
@@ -65,14 +73,15 @@ impl fmt::Display for FileProblem {
 /// Reads every manifest under `paths`. Blocks on the disk.
 pub(crate) fn read_all(paths: &[PathBuf]) -> Manifests {
     let mut reader = Reader::default();
-    for path in paths {
-        if path.is_dir() {
-            reader.folder(path, DEPTH_MAX);
-        } else {
-            reader.file(path, Strictness::MustBeManifest);
-        }
-    }
+    reader.all(paths);
     reader.manifests
+}
+
+/// Reads every object under `paths` that belongs to Wisp or that a function may name, unchecked. Blocks on the disk.
+pub(crate) fn documents(paths: &[PathBuf]) -> (Vec<Document>, Vec<FileProblem>) {
+    let mut reader = Reader { documents: Some(Vec::new()), ..Reader::default() };
+    reader.all(paths);
+    (reader.documents.unwrap_or_default(), reader.manifests.problems)
 }
 
 /// Reads the one function of `file`.
@@ -102,9 +111,26 @@ struct Reader {
     manifests: Manifests,
     origins: HashMap<FunctionKey, PathBuf>,
     files: usize,
+    /// Takes the objects as they are, when it is there.
+    documents: Option<Vec<Document>>,
 }
 
 impl Reader {
+    fn all(&mut self, paths: &[PathBuf]) {
+        for path in paths {
+            if path.is_dir() {
+                self.folder(path, DEPTH_MAX);
+            } else {
+                self.file(path, Strictness::MustBeManifest);
+            }
+        }
+    }
+
+    fn found(&self) -> usize {
+        let documents = self.documents.as_ref().map_or(0, Vec::len);
+        self.manifests.functions.len() + self.manifests.problems.len() + documents
+    }
+
     fn folder(&mut self, folder: &Path, depth: usize) {
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
@@ -133,7 +159,7 @@ impl Reader {
             Ok(text) => text,
             Err(message) => return self.problem(path, None, message),
         };
-        let before = self.manifests.functions.len() + self.manifests.problems.len();
+        let before = self.found();
         let mut others = 0;
         // One after the other: thousands at once would take much memory for a moment.
         let mut bytes = text.as_bytes();
@@ -146,6 +172,12 @@ impl Reader {
             };
             let field = |name: &str| document.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
             match (field("apiVersion").as_str(), field("kind").as_str()) {
+                (API_VERSION, "WasmFunction" | "WarmPool") | ("v1", "ConfigMap" | "Secret")
+                    if self.documents.is_some() =>
+                {
+                    let document = Document { file: path.to_owned(), object: document };
+                    self.documents.get_or_insert_default().push(document);
+                }
                 (API_VERSION, "WasmFunction") => self.function(path, document),
                 ("v1", "ConfigMap") => self.config_map(path, document),
                 ("v1", "Secret") => self.secret(path, document),
@@ -159,8 +191,7 @@ impl Reader {
                 _ => others += 1,
             }
         }
-        let nothing = before == self.manifests.functions.len() + self.manifests.problems.len();
-        if nothing && others > 0 && strictness == Strictness::MustBeManifest {
+        if before == self.found() && others > 0 && strictness == Strictness::MustBeManifest {
             let message =
                 format!("holds no WasmFunction; begin it with `apiVersion: {API_VERSION}` and `kind: WasmFunction`");
             self.problem(path, None, message);
@@ -236,7 +267,7 @@ fn object_name(metadata: &ObjectMeta) -> (String, String) {
 }
 
 /// The object, or the path of the field at fault and what is wrong with it.
-fn typed<T: DeserializeOwned>(document: serde_json::Value) -> Result<T, String> {
+pub(crate) fn typed<T: DeserializeOwned>(document: serde_json::Value) -> Result<T, String> {
     serde_path_to_error::deserialize(document).map_err(|error| {
         let path = error.path().to_string();
         format!("{path}: {}", error.into_inner())
@@ -301,6 +332,16 @@ mod tests {
         let secret = manifests.sources.get(SourceKind::Secret, "default", "s").unwrap();
         assert_eq!((secret["k"].as_slice(), secret["t"].as_slice()), (b"hi".as_slice(), b"you".as_slice()));
         assert!(manifests.sources.get(SourceKind::ConfigMap, "shop", "c").is_some());
+    }
+
+    #[test]
+    fn objects_can_be_had_as_they_are_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("{HELLO}---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\n---\nkind: Deployment\n");
+        std::fs::write(folder.path().join("all.yaml"), text).unwrap();
+        let (documents, problems) = documents(&[folder.path().to_owned()]);
+        assert_eq!((documents.len(), problems), (2, Vec::new()));
+        assert_eq!(documents[0].object["spec"], serde_json::json!({"component": {"path": "hello.wasm"}}));
     }
 
     #[test]

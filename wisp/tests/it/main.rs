@@ -6,6 +6,7 @@
 mod harness;
 
 mod abuse;
+mod cluster;
 mod crash;
 mod deploy;
 mod limits;

@@ -10,6 +10,8 @@
 
 mod changing;
 mod client;
+mod conformance;
 mod load;
 mod platform;
+mod plugin;
 mod waking;

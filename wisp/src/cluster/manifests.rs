@@ -1,0 +1,240 @@
+//! What manifests mean for a cluster: objects in the order in which they are applied. Pure.
+//!
+//! They are applied as they are written, without the defaults, so that a field that nobody wrote stays nobody's.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::core::ApiResource;
+use serde_json::Value;
+use wisp_api::validate::{Target, validate};
+use wisp_api::{FunctionKey, WarmPool, WasmFunction};
+
+use crate::up::manifest::{Document, typed};
+
+/// Stands for an image that is yet to be pushed, where a manifest is checked.
+const PUSHED: &str = "registry.example/pushed:1";
+
+/// An object to be applied.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Planned {
+    pub(crate) kind: Kind,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) object: Value,
+    /// The file that has to become an image before.
+    pub(crate) component: Option<ComponentFile>,
+}
+
+/// A component that is a file of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ComponentFile {
+    pub(crate) path: PathBuf,
+    /// Its SHA-256, when the manifest gives it.
+    pub(crate) sha256: Option<String>,
+}
+
+/// What is applied, in this order: what functions name comes before them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    ConfigMap,
+    Secret,
+    WarmPool,
+    WasmFunction,
+}
+
+/// What the command line says of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wishes<'a> {
+    /// The namespace of what names none.
+    pub(crate) default_namespace: &'a str,
+    /// The namespace that was asked for, and the only one then.
+    pub(crate) namespace: Option<&'a str>,
+    /// What the one function is to run, whatever its manifest says.
+    pub(crate) component: Option<&'a Path>,
+}
+
+/// Objects in the order in which they are applied.
+///
+/// # Errors
+/// All that is wrong with them.
+pub(crate) fn plan(documents: Vec<Document>, wishes: Wishes<'_>) -> Result<Vec<Planned>, String> {
+    let (mut all, mut problems) = (Vec::new(), Vec::new());
+    for document in documents {
+        let file = document.file.display().to_string();
+        match planned(document, wishes) {
+            Ok(planned) => all.push(planned),
+            Err(problem) => problems.push(format!("{file}: {problem}")),
+        }
+    }
+    let functions = all.iter().filter(|planned| planned.kind == Kind::WasmFunction).count();
+    if functions == 0 && problems.is_empty() {
+        problems.push("there is no WasmFunction in what was given".to_owned());
+    }
+    if wishes.component.is_some() && functions > 1 {
+        problems.push(format!("--component is for a single function, and here are {functions}"));
+    }
+    if !problems.is_empty() {
+        return Err(problems.join("\n"));
+    }
+    all.sort_by_key(|planned| planned.kind);
+    Ok(all)
+}
+
+fn planned(document: Document, wishes: Wishes<'_>) -> Result<Planned, String> {
+    let Document { file, mut object } = document;
+    let kind = match object["kind"].as_str() {
+        Some("ConfigMap") => Kind::ConfigMap,
+        Some("Secret") => Kind::Secret,
+        Some("WarmPool") => Kind::WarmPool,
+        _ => Kind::WasmFunction,
+    };
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    if name.is_empty() {
+        return Err("metadata.name is missing".to_owned());
+    }
+    let namespace = namespace(&object, wishes)?;
+    object["metadata"]["namespace"] = namespace.as_str().into();
+    let mut planned = Planned { kind, namespace, name, object, component: None };
+    if kind == Kind::WasmFunction {
+        planned.check_function(&file, wishes.component)?;
+    }
+    Ok(planned)
+}
+
+fn namespace(object: &Value, wishes: Wishes<'_>) -> Result<String, String> {
+    match (object["metadata"]["namespace"].as_str(), wishes.namespace) {
+        (Some(own), Some(given)) if own != given => {
+            Err(format!("metadata.namespace is {own:?}, and --namespace is {given:?}; leave one out"))
+        }
+        (Some(own), _) => Ok(own.to_owned()),
+        (None, given) => Ok(given.unwrap_or(wishes.default_namespace).to_owned()),
+    }
+}
+
+impl Planned {
+    /// Its component, and all rules of a cluster as if that were pushed.
+    fn check_function(&mut self, file: &Path, component: Option<&Path>) -> Result<(), String> {
+        if !self.object["spec"].is_object() {
+            return Err("spec is missing".to_owned());
+        }
+        if let Some(path) = component {
+            self.component = Some(ComponentFile { path: path.to_owned(), sha256: None });
+        } else if let Some(path) = self.object["spec"]["component"]["path"].as_str() {
+            let path = file.parent().unwrap_or(Path::new(".")).join(path);
+            let sha256 = self.object["spec"]["component"]["sha256"].as_str().map(str::to_owned);
+            self.component = Some(ComponentFile { path, sha256 });
+        }
+        let mut checked = self.clone();
+        if checked.component.is_some() {
+            checked.run_image(PUSHED);
+        }
+        let function: WasmFunction = typed(checked.object)?;
+        let problems = validate(&self.name, &function.spec, Target::Cluster);
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    }
+
+    /// Gives the function an image in place of what it ran before.
+    pub(crate) fn run_image(&mut self, image: &str) {
+        self.object["spec"]["component"] = serde_json::json!({"image": image});
+        self.component = None;
+    }
+
+    pub(crate) fn key(&self) -> FunctionKey {
+        FunctionKey::new(&self.namespace, &self.name)
+    }
+}
+
+impl Kind {
+    pub(crate) fn resource(self) -> ApiResource {
+        match self {
+            Self::ConfigMap => ApiResource::erase::<ConfigMap>(&()),
+            Self::Secret => ApiResource::erase::<Secret>(&()),
+            Self::WarmPool => ApiResource::erase::<WarmPool>(&()),
+            Self::WasmFunction => ApiResource::erase::<WasmFunction>(&()),
+        }
+    }
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn document(kind: &str, more: &Value) -> Document {
+        let version = if kind.starts_with('W') { "wisp.dev/v1alpha1" } else { "v1" };
+        let mut object = json!({"apiVersion": version, "kind": kind, "metadata": {"name": "hello"}});
+        object.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Document { file: PathBuf::from("/f/function.yaml"), object }
+    }
+
+    fn function(component: &Value) -> Document {
+        document("WasmFunction", &json!({"spec": {"component": component}}))
+    }
+
+    fn wishes() -> Wishes<'static> {
+        Wishes { default_namespace: "dev", ..Wishes::default() }
+    }
+
+    #[test]
+    fn what_functions_name_is_applied_before_them_and_all_get_a_namespace() {
+        let given = vec![
+            function(&json!({"image": "r/x:1"})),
+            document("Secret", &json!({})),
+            document("ConfigMap", &json!({})),
+        ];
+        let all = plan(given, wishes()).unwrap();
+        let order: Vec<String> = all.iter().map(ToString::to_string).collect();
+        assert_eq!(order, ["ConfigMap dev/hello", "Secret dev/hello", "WasmFunction dev/hello"]);
+        assert_eq!(all[2].object["metadata"]["namespace"], "dev");
+        assert_eq!(all[2].object["spec"], json!({"component": {"image": "r/x:1"}}), "no default is written");
+    }
+
+    #[test]
+    fn a_file_beside_the_manifest_becomes_an_image() {
+        let sha256 = "a".repeat(64);
+        let mut all = plan(vec![function(&json!({"path": "build/x.wasm", "sha256": sha256}))], wishes()).unwrap();
+        let file = ComponentFile { path: PathBuf::from("/f/build/x.wasm"), sha256: Some(sha256) };
+        assert_eq!(all[0].component, Some(file));
+        all[0].run_image("r/x@sha256:1");
+        assert_eq!(all[0].object["spec"]["component"], json!({"image": "r/x@sha256:1"}));
+    }
+
+    #[test]
+    fn a_component_that_is_given_wins() {
+        let given = Wishes { component: Some(Path::new("mine.wasm")), ..wishes() };
+        let all = plan(vec![function(&json!({"image": "r/x:1"}))], given).unwrap();
+        assert_eq!(all[0].component.as_ref().unwrap().path, PathBuf::from("mine.wasm"));
+        let two = vec![function(&json!({"image": "r/x:1"})), function(&json!({"image": "r/x:1"}))];
+        assert!(plan(two, given).unwrap_err().contains("single function"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_before_anything_is_applied() {
+        let elsewhere = document("Secret", &json!({"metadata": {"name": "s", "namespace": "prod"}}));
+        let table = [
+            (elsewhere, "metadata.namespace is \"prod\", and --namespace is \"dev\""),
+            (function(&json!({})), "spec.component: give exactly one of image, url and path"),
+            (document("WasmFunction", &json!({"spec": "x"})), "spec is missing"),
+            (function(&json!({"imag": "x"})), "unknown field `imag`"),
+            (document("ConfigMap", &json!({"metadata": {}})), "metadata.name is missing"),
+            (document("ConfigMap", &json!({})), "there is no WasmFunction"),
+        ];
+        for (document, wanted) in table {
+            let given = Wishes { namespace: Some("dev"), ..wishes() };
+            let problem = plan(vec![document], given).unwrap_err();
+            assert!(problem.contains(wanted), "{problem}");
+        }
+    }
+}
