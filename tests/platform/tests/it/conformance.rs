@@ -18,7 +18,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use wisp_cluster::until;
 
-use crate::platform::{DOMAIN, Function, PATIENCE, Platform, SYSTEM, function, platform, repository};
+use wisp_platform::{DOMAIN, Function, PATIENCE, SYSTEM, function, repository};
+
+use crate::platform::{Platform, platform};
 
 const GUESTS: &str = "tests/guests/prebuilt/guests.wasm";
 /// Longer than any request timeout below.

@@ -10,7 +10,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use wisp_cluster::until;
 
-use crate::platform::{DOMAIN, PATIENCE, Platform, SYSTEM, platform, repository};
+use wisp_platform::{DOMAIN, PATIENCE, SYSTEM, hello, look, repository};
+
+use crate::platform::{Platform, platform};
 
 const FUNCTION: &str = "plug";
 const DEVELOPER: &str = "wisp-developer";
@@ -119,7 +121,7 @@ impl<'a> Developer<'a> {
 async fn a_function_lives_and_ends_by_kubectl_wisp_alone() {
     let (Some(platform), Some(program)) = (platform().await, program()) else { return };
     if let Err(error) = life(&platform, &program).await {
-        panic!("{error:#}\n{}", crate::platform::look(&platform).await);
+        panic!("{error:#}\n{}", look(&platform).await);
     }
 }
 
@@ -198,7 +200,7 @@ async fn traffic(developer: &Developer<'_>) -> Result<()> {
 async fn who_may_not_reach_wisps_namespace_is_told_what_is_missing() {
     let (Some(platform), Some(program)) = (platform().await, program()) else { return };
     let developer = Developer::new(&platform, &program).await.unwrap();
-    crate::platform::hello(&platform, "forbidden").deploy(&platform).await;
+    hello(&platform, "forbidden").deploy(&platform).await;
     let said = developer.run(&["invoke", "forbidden", "--system-namespace", "kube-system"]).await.unwrap();
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.err.contains("pods/portforward in namespace \"kube-system\""), "{said:?}");
