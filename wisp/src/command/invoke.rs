@@ -27,7 +27,9 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// Sends one request and prints the answer.
 pub(super) async fn run(args: InvokeArgs, source: &Source) -> anyhow::Result<ExitCode> {
     let detail: Detail = source.parse(&lookup::detail(source, &source.key(&args.function)).await?)?;
-    let request = request(&args, &detail.function.url).await?;
+    let function = &detail.function;
+    anyhow::ensure!(!function.url.is_empty(), "{} has no URL yet: {}", function.name, function.message);
+    let request = request(&args, &function.url).await?;
     let answer = source.send(request).await?;
     let status = answer.response.status();
     print(answer, args.include).await?;

@@ -9,6 +9,7 @@
 
 mod changing;
 mod conformance;
+mod kubectl;
 mod platform;
 mod plugin;
 mod waking;

@@ -1,6 +1,6 @@
 //! The cluster that all tests here share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::sync::Mutex;
 pub(crate) use wisp_platform::{Function, Platform, SYSTEM, hello};
@@ -12,6 +12,16 @@ pub(crate) static ACTIVATORS: Mutex<()> = Mutex::const_new(());
 
 fn programs() -> Option<PathBuf> {
     static_programs(env!("CARGO_TARGET_TMPDIR"))
+}
+
+/// The program that users run, if it was built.
+pub(crate) fn wisp() -> Option<PathBuf> {
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?.join("debug/wisp");
+    if !program.exists() {
+        eprintln!("left out: {} is not built: `cargo build --workspace --bins`", program.display());
+        return None;
+    }
+    Some(program)
 }
 
 /// The cluster with Wisp on it; none where it cannot run.

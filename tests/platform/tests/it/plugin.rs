@@ -1,6 +1,6 @@
 //! `kubectl wisp`, called by kubectl itself, with the rights that docs/kubernetes.md gives a developer.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
@@ -12,7 +12,7 @@ use wisp_cluster::until;
 
 use wisp_platform::{DOMAIN, PATIENCE, SYSTEM, hello, look, repository};
 
-use crate::platform::{Platform, platform};
+use crate::platform::{Platform, platform, wisp};
 
 const FUNCTION: &str = "plug";
 const DEVELOPER: &str = "wisp-developer";
@@ -31,16 +31,6 @@ struct Said {
     code: Option<i32>,
     out: String,
     err: String,
-}
-
-/// The program, if it was built.
-fn program() -> Option<PathBuf> {
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?.join("debug/wisp");
-    if !program.exists() {
-        eprintln!("left out: {} is not built: `cargo build --workspace --bins`", program.display());
-        return None;
-    }
-    Some(program)
 }
 
 /// The manifests between the lines `# a developer` and the end of the code of docs/kubernetes.md.
@@ -119,7 +109,7 @@ impl<'a> Developer<'a> {
 
 #[tokio::test]
 async fn a_function_lives_and_ends_by_kubectl_wisp_alone() {
-    let (Some(platform), Some(program)) = (platform().await, program()) else { return };
+    let (Some(platform), Some(program)) = (platform().await, wisp()) else { return };
     if let Err(error) = life(&platform, &program).await {
         panic!("{error:#}\n{}", look(&platform).await);
     }
@@ -198,7 +188,7 @@ async fn traffic(developer: &Developer<'_>) -> Result<()> {
 
 #[tokio::test]
 async fn who_may_not_reach_wisps_namespace_is_told_what_is_missing() {
-    let (Some(platform), Some(program)) = (platform().await, program()) else { return };
+    let (Some(platform), Some(program)) = (platform().await, wisp()) else { return };
     let developer = Developer::new(&platform, &program).await.unwrap();
     hello(&platform, "forbidden").deploy(&platform).await;
     let said = developer.run(&["invoke", "forbidden", "--system-namespace", "kube-system"]).await.unwrap();
