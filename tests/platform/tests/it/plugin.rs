@@ -198,3 +198,19 @@ async fn who_may_not_reach_wisps_namespace_is_told_what_is_missing() {
     let said = developer.run(&["ls", "-n", SYSTEM]).await.unwrap();
     assert!(said.code == Some(1) && said.err.contains("is forbidden"), "{said:?}");
 }
+
+#[tokio::test]
+async fn a_host_that_another_function_has_is_said_when_it_is_deployed() {
+    let (Some(platform), Some(program)) = (platform().await, wisp()) else { return };
+    let developer = Developer::new(&platform, &program).await.unwrap();
+    let first = hello(&platform, "owner").with("ingress.hosts", json!(["same.example"]));
+    first.deploy(&platform).await;
+    let manifest = json!({"apiVersion": "wisp.dev/v1alpha1", "kind": "WasmFunction",
+                          "metadata": {"name": "late"}, "spec": first.spec});
+    std::fs::write(developer.home.path().join("late.yaml"), manifest.to_string()).unwrap();
+    let said = developer.run(&["deploy", "late.yaml"]).await.unwrap();
+    assert_eq!(said.code, Some(1), "{said:?}");
+    for words in ["default/late cannot run", "same.example", "owner"] {
+        assert!(said.err.contains(words), "{words}: {said:?}");
+    }
+}
