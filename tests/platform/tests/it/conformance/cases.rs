@@ -1,5 +1,7 @@
 //! What is asked, what must come back in either mode, and the functions that answer.
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 use wisp_platform::Function;
 
@@ -28,15 +30,10 @@ pub(crate) enum Expect {
 }
 
 /// One byte more than `strict` takes.
-const TOO_LARGE: &str = match std::str::from_utf8(&[b'x'; 1025]) {
-    Ok(text) => text,
-    Err(_) => "",
-};
+static TOO_LARGE: LazyLock<String> = LazyLock::new(|| "x".repeat(1025));
 /// More than a connection has buffers for, and less than any limit here.
-const BIG: &str = match std::str::from_utf8(&[b'x'; 2 << 20]) {
-    Ok(text) => text,
-    Err(_) => "",
-};
+static BIG: LazyLock<String> = LazyLock::new(|| "x".repeat(2 << 20));
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
 
 fn case(host: &'static str, request: &'static str, expect: Expect) -> Case {
     Case { host, request, headers: &[], body: "", expect }
@@ -59,8 +56,8 @@ fn requests() -> Vec<Case> {
         case("plain", "DELETE /headers", Json("/request/method", json!("DELETE"))),
         case("plain", "OPTIONS /headers", Json("/request/method", json!("OPTIONS"))),
         Case { body: "a body", ..case("plain", "POST /echo", Text(200, "a body")) },
-        Case { body: BIG, ..case("plain", "POST /echo", Bytes(2 << 20)) },
-        Case { body: BIG, ..case("plain", "PUT /sink", Json("/bytes", json!(2 << 20))) },
+        Case { body: BIG.as_str(), ..case("plain", "POST /echo", Bytes(2 << 20)) },
+        Case { body: BIG.as_str(), ..case("plain", "PUT /sink", Json("/bytes", json!(2 << 20))) },
         case("plain", "GET /slow-body?chunks=3&ms=20", Lines(3)),
         case("plain", "GET /big-response?mib=3", Bytes(3 << 20)),
     ]
@@ -71,7 +68,6 @@ fn headers() -> Vec<Case> {
     use Expect::{Json, Refused};
     let asked =
         |headers, pointer, value| Case { headers, ..case("conformance.example", "GET /headers", Json(pointer, value)) };
-    let trace = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
     vec![
         asked(&[("x-asked", "yes")], "/headers/x-asked", json!("yes")),
         asked(&[], "/headers/host", Value::Null),
@@ -82,7 +78,7 @@ fn headers() -> Vec<Case> {
         asked(&[("connection", "x-mine"), ("x-mine", "yes")], "/headers/x-mine", Value::Null),
         asked(&[("connection", "x-mine"), ("x-mine", "yes")], "/headers/connection", Value::Null),
         asked(&[("proxy-authorization", "Basic eDp5")], "/headers/proxy-authorization", Value::Null),
-        asked(&[("tracestate", "a=b"), ("traceparent", trace)], "/headers/tracestate", json!("a=b")),
+        asked(&[("tracestate", "a=b"), ("traceparent", TRACE)], "/headers/tracestate", json!("a=b")),
         Case {
             headers: &[("connection", "upgrade"), ("upgrade", "websocket")],
             ..case("plain", "GET /hello", Refused(501, "no-upgrade"))
@@ -131,7 +127,7 @@ fn limits() -> Vec<Case> {
         case("strict", "GET /hello", Text(200, "hello\n")),
         case("strict", "GET /sleep?ms=600000", Refused(504, "timeout")),
         case("strict", "GET /loop", Refused(504, "cpu-time")),
-        Case { body: TOO_LARGE, ..case("strict", "POST /sink", Refused(413, "body-too-large")) },
+        Case { body: TOO_LARGE.as_str(), ..case("strict", "POST /sink", Refused(413, "body-too-large")) },
         case("strict", "GET /hello", Text(200, "hello\n")),
     ]
 }

@@ -106,7 +106,7 @@ impl Mode {
     /// A part is sent when the one before has come back: nobody on the way may wait for more.
     async fn check_stream(&self) -> Result<()> {
         let (parts, sent) = mpsc::channel::<Bytes>(1);
-        let body = stream::unfold(sent, async |mut sent| {
+        let body = stream::unfold(sent, |mut sent: mpsc::Receiver<Bytes>| async move {
             let part = sent.recv().await?;
             Some((Ok(Frame::data(part)), sent))
         });
@@ -145,12 +145,13 @@ impl Mode {
 
     /// One request has the only slot, as many as may wait do, and the next is refused at once.
     async fn check_full(&self) -> Result<()> {
-        let mut answers = FuturesUnordered::new();
+        let (mut answers, mut connections) = (FuturesUnordered::new(), Vec::new());
         for _ in 0..CONNECTIONS {
             let mut connection = self.http2().await?;
             for _ in 0..STREAMS {
                 answers.push(connection.send_request(self.request2("full", "/sleep?ms=600000").body(whole(""))?));
             }
+            connections.push(connection);
         }
         let first = tokio::time::timeout(ANSWER, answers.next()).await.context("nothing is refused")?;
         let (head, body) = first.context("requests were sent")??.into_parts();
@@ -166,10 +167,10 @@ fn compare(expect: &Expect, head: &Parts, body: &Bytes) -> Result<()> {
     let error = head.headers.get("x-wisp-error").map_or("", |value| value.to_str().unwrap_or("?"));
     let shown = || format!("{status}, x-wisp-error {error:?}, {} bytes: {:.300}", body.len(), text);
     match expect {
-        Expect::Text(wanted, words) => ensure!((status, text.as_ref(), error) == (*wanted, words, ""), shown()),
+        Expect::Text(wanted, words) => ensure!((status, &*text, error) == (*wanted, *words, ""), shown()),
         Expect::Lines(count) => ensure!(status == 200 && text.lines().count() == *count, shown()),
         Expect::Bytes(count) => ensure!(status == 200 && body.len() == *count, shown()),
-        Expect::Refused(wanted, word) => ensure!((status, error) == (*wanted, word), shown()),
+        Expect::Refused(wanted, word) => ensure!((status, error) == (*wanted, *word), shown()),
         Expect::Json(pointer, value) => {
             let json: Value = serde_json::from_slice(body).with_context(shown)?;
             ensure!(status == 200 && json.pointer(pointer).unwrap_or(&Value::Null) == value, shown());
