@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use containerd_shim::bootstrap::BootstrapParams;
 use containerd_shim::protos::protobuf::Message;
@@ -24,6 +25,8 @@ const ADDRESS_FILE: &str = "address";
 pub(crate) const TTRPC_ADDRESS: &str = "TTRPC_ADDRESS";
 /// What the daemon says when it listens.
 pub(crate) const READY: &str = "ready\n";
+/// How long a process that was killed may take to let go of its files.
+const DYING_MAX: Duration = Duration::from_secs(1);
 /// As containerd bounds it.
 const PARAMS_BYTES_MAX: u64 = 10 << 20;
 
@@ -65,12 +68,20 @@ pub(crate) fn start(flags: &Flags) -> Result<Vec<u8>, String> {
 pub(crate) fn remove_dead_socket() -> bool {
     let Ok(address) = std::fs::read_to_string(ADDRESS_FILE) else { return false };
     let path = Path::new(address.trim_start_matches("unix://"));
-    let dead = UnixStream::connect(path).is_err();
+    let dead = !is_served(path);
     if dead {
         // Left there, it would be replaced by the next daemon of this name.
         let _ = std::fs::remove_file(path);
     }
     dead
+}
+
+/// Whether a daemon is behind the socket. One that was killed a moment ago can still have it open, and lets go of it, and
+/// with it of this connection, a moment later; one that lives says nothing before it is asked.
+fn is_served(path: &Path) -> bool {
+    let Ok(mut daemon) = UnixStream::connect(path) else { return false };
+    let heard = daemon.set_read_timeout(Some(DYING_MAX)).and_then(|()| daemon.read(&mut [0]));
+    heard.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 fn options(flags: &Flags) -> Result<StartOpts, String> {
@@ -133,5 +144,26 @@ fn ready(mut child: Child) -> io::Result<()> {
     match words.strip_prefix(READY) {
         Some(_) => Ok(()),
         None => Err(io::Error::other(if words.is_empty() { "it ended and said nothing".to_owned() } else { words })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_lets_go_of_its_socket_serves_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        assert!(!is_served(&path));
+        let listener = UnixListener::bind(&path).unwrap();
+        assert!(is_served(&path));
+        let dying = std::thread::spawn(move || drop((listener.accept(), listener)));
+        // The connection of the first question still waits to be accepted, this one may have to be refused.
+        assert!(!is_served(&path));
+        dying.join().unwrap();
+        assert!(!is_served(&path));
     }
 }
