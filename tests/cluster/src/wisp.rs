@@ -1,6 +1,7 @@
 //! Wisp on a cluster: its image in the cluster's registry, its chart installed by Helm.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -8,6 +9,7 @@ use tokio::process::Command;
 
 use crate::call;
 use crate::cluster::Cluster;
+use crate::deadline::until;
 use crate::image::Image;
 
 /// Of what `make static` builds, what the image has.
@@ -18,6 +20,7 @@ pub const WISP_NAMESPACE: &str = "wisp-system";
 /// Functions answer to names below it.
 pub const WISP_DOMAIN: &str = "example.com";
 
+const SERVED_MAX: Duration = Duration::from_secs(120);
 const HELM: [&str; 2] = ["helm.sh/helm/v3/cmd/helm", "v3.19.4"];
 
 impl Cluster {
@@ -36,6 +39,16 @@ impl Cluster {
         });
         let install = ["install", "wisp", "deploy/chart", "--namespace", WISP_NAMESPACE, "--create-namespace"];
         self.helm(&install, &values).await.map(drop)
+    }
+
+    /// Waits until the API server serves every CustomResourceDefinition that it was given.
+    ///
+    /// # Errors
+    /// When it does not come to that.
+    pub async fn definitions_are_served(&self) -> Result<()> {
+        // kubectl stumbles over an object that has no conditions yet.
+        let wait = ["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"];
+        until("the definitions are established", SERVED_MAX, async || Ok(self.kubectl(wait).await.ok())).await.map(drop)
     }
 
     /// Makes the image of Wisp's programs, and returns what to pull it by.
