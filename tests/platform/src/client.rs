@@ -1,4 +1,4 @@
-//! A client of one function: every request on a connection of its own, or all on kept ones.
+//! A client of one function.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Asks one function by its host, at the address of the activators or of an ingress.
 #[derive(Clone)]
-pub(crate) struct Client {
+pub struct Client {
     address: String,
     host: String,
     inner: legacy::Client<HttpConnector, Empty<Bytes>>,
@@ -23,19 +23,28 @@ pub(crate) struct Client {
 
 /// What came back.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: String,
+pub struct Answer {
+    /// As the activator or the function gave it.
+    pub status: StatusCode,
+    /// All of them.
+    pub headers: HeaderMap,
+    /// As text.
+    pub body: String,
 }
 
 impl Client {
-    pub(crate) fn new(address: &str, host: &str) -> Self {
+    /// Asks for `host` at `address`. Nothing is asked yet.
+    #[must_use]
+    pub fn new(address: &str, host: &str) -> Self {
         let inner = legacy::Client::builder(TokioExecutor::new()).build_http();
         Self { address: address.to_owned(), host: host.to_owned(), inner }
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Result<Answer> {
+    /// One request.
+    ///
+    /// # Errors
+    /// When there is no answer, or only a part of one.
+    pub async fn get(&self, path: &str) -> Result<Answer> {
         let request = Request::get(format!("http://{}{path}", self.address)).header("host", &self.host);
         let exchange = async {
             let answer = self.inner.request(request.body(Empty::new())?).await?;
@@ -51,7 +60,8 @@ impl Client {
 
 impl Answer {
     /// The milliseconds that `Server-Timing` gives for `metric`.
-    pub(crate) fn timing(&self, metric: &str) -> Option<f64> {
+    #[must_use]
+    pub fn timing(&self, metric: &str) -> Option<f64> {
         let entries = self.headers.get_all("server-timing").into_iter().filter_map(|value| value.to_str().ok());
         let mut entries = entries.flat_map(|value| value.split(','));
         entries.find_map(|entry| entry.trim().strip_prefix(metric)?.strip_prefix(";dur=")?.parse().ok())
