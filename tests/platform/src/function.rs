@@ -1,12 +1,16 @@
 //! Functions, as tests write and watch them.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use wisp_cluster::{Cluster, until};
 
 use crate::client::Client;
 use crate::platform::{DOMAIN, PATIENCE, SYSTEM, look};
+
+/// Each look starts a kubectl, which is no small thing where cores are few.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// A function's manifest, as a sentence.
 #[derive(Clone, Debug)]
@@ -105,7 +109,11 @@ impl Function {
         let found = until(&what, PATIENCE, async || {
             let found = cluster.kubectl(["-n", &self.namespace, "get", &object, "-o", &path]).await?;
             last.lock().unwrap().clone_from(&found);
-            Ok(wanted(&found).then_some(()))
+            if wanted(&found) {
+                return Ok(Some(()));
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+            Ok(None)
         });
         if let Err(error) = found.await {
             panic!("{error:#}: {:?}\n{}", last.lock().unwrap(), look(cluster).await);
