@@ -9,4 +9,5 @@
 
 mod changing;
 mod platform;
+mod rights;
 mod waking;
