@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
+use wisp_platform::Load;
 
-use crate::load::Load;
-use crate::platform::{SYSTEM, hello, platform};
+use crate::platform::{ACTIVATORS, SYSTEM, hello, platform};
 
 #[tokio::test]
 async fn no_request_is_lost_while_a_function_changes_and_activators_are_rolled() {
@@ -14,10 +14,11 @@ async fn no_request_is_lost_while_a_function_changes_and_activators_are_rolled()
     function.deploy(&platform).await;
     let client = function.client(&platform).await;
     client.get("/").await.unwrap();
-    let load = Load::start(&client, "/", 4, Duration::from_millis(20));
+    let load = Load::start(&client, "/", Duration::from_millis(10));
     for version in 0..3 {
         function.clone().with("args", json!([format!("version-{version}")])).deploy(&platform).await;
     }
+    let _turn = ACTIVATORS.lock().await;
     platform.kubectl(["-n", SYSTEM, "rollout", "restart", "deployment/wisp-activator"]).await.unwrap();
     platform.kubectl(["-n", SYSTEM, "rollout", "status", "deployment/wisp-activator", "--timeout=120s"]).await.unwrap();
     load.end_without_loss().await;

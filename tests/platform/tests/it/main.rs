@@ -1,5 +1,4 @@
-//! Wisp on a real Kubernetes, installed with Helm as its users do: what the README promises, word for word, and what
-//! ARCHITECTURE.md says of failures.
+//! Wisp on a real Kubernetes when all goes well.
 //!
 //! All tests share one cluster. They need what `tests/cluster` needs, its programs, and the static programs of
 //! `make static`; where something is missing they say so and pass.
@@ -9,7 +8,6 @@
 #![allow(clippy::unwrap_used, reason = "what cannot go on fails the test")]
 
 mod changing;
-mod client;
-mod load;
 mod platform;
+mod rights;
 mod waking;

@@ -1,4 +1,5 @@
-//! A client of one function: every request on a connection of its own, or all on kept ones.
+//! A client of one function. As those of browsers and languages do, it asks once more when a kept connection ends before
+//! its request has any answer: who closes an idle connection cannot know that a request is on its way (RFC 9112, 9.3.1).
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Asks one function by its host, at the address of the activators or of an ingress.
 #[derive(Clone)]
-pub(crate) struct Client {
+pub struct Client {
     address: String,
     host: String,
     inner: legacy::Client<HttpConnector, Empty<Bytes>>,
@@ -23,19 +24,36 @@ pub(crate) struct Client {
 
 /// What came back.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: String,
+pub struct Answer {
+    /// As the activator or the function gave it.
+    pub status: StatusCode,
+    /// All of them.
+    pub headers: HeaderMap,
+    /// As text.
+    pub body: String,
 }
 
 impl Client {
-    pub(crate) fn new(address: &str, host: &str) -> Self {
+    /// Asks for `host` at `address`. Nothing is asked yet.
+    #[must_use]
+    pub fn new(address: &str, host: &str) -> Self {
         let inner = legacy::Client::builder(TokioExecutor::new()).build_http();
         Self { address: address.to_owned(), host: host.to_owned(), inner }
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Result<Answer> {
+    /// One request.
+    ///
+    /// # Errors
+    /// When there is no answer, or only a part of one.
+    pub async fn get(&self, path: &str) -> Result<Answer> {
+        let first = self.once(path).await;
+        match &first {
+            Err(error) if is_closed(error) => self.once(path).await,
+            _ => first,
+        }
+    }
+
+    async fn once(&self, path: &str) -> Result<Answer> {
         let request = Request::get(format!("http://{}{path}", self.address)).header("host", &self.host);
         let exchange = async {
             let answer = self.inner.request(request.body(Empty::new())?).await?;
@@ -49,9 +67,15 @@ impl Client {
     }
 }
 
+/// The connection ended where an answer should have begun.
+fn is_closed(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<hyper::Error>()).any(hyper::Error::is_incomplete_message)
+}
+
 impl Answer {
     /// The milliseconds that `Server-Timing` gives for `metric`.
-    pub(crate) fn timing(&self, metric: &str) -> Option<f64> {
+    #[must_use]
+    pub fn timing(&self, metric: &str) -> Option<f64> {
         let entries = self.headers.get_all("server-timing").into_iter().filter_map(|value| value.to_str().ok());
         let mut entries = entries.flat_map(|value| value.split(','));
         entries.find_map(|entry| entry.trim().strip_prefix(metric)?.strip_prefix(";dur=")?.parse().ok())
