@@ -13,7 +13,7 @@ use containerd_shim::protos::ttrpc::r#async::transport::Listener;
 use containerd_shim::protos::ttrpc::r#async::{Server, Service as Methods};
 use containerd_shim::publisher::RemotePublisher;
 use containerd_shim::{Flags, logger};
-use libcontainer::syscall::syscall::{Syscall, create_syscall};
+use libcontainer::syscall::syscall::create_syscall;
 use tokio::sync::Notify;
 
 use crate::events::Events;
