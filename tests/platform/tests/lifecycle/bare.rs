@@ -70,6 +70,12 @@ impl Bare {
         values
     }
 
+    /// `helm install` or `upgrade` of the chart.
+    pub(crate) async fn release(&self, verb: &[&str], values: &Value) {
+        let rest = ["wisp", "deploy/chart", "--namespace", SYSTEM];
+        self.expect(self.helm(&[verb, &rest].concat(), values).await).await;
+    }
+
     /// What went well; or fails, with all that tells why.
     pub(crate) async fn expect<T>(&self, done: Result<T>) -> T {
         match done {

@@ -1,4 +1,4 @@
-//! How Wisp comes to a cluster: the README's words, and plain manifests.
+//! How Wisp comes to a cluster, changes and goes: the README's words, Helm, and plain manifests.
 //!
 //! All tests share one cluster, one at a time: each begins on a cluster without Wisp. They need what the tests in `it` need.
 
@@ -9,3 +9,4 @@
 mod bare;
 mod manifests;
 mod readme;
+mod release;
