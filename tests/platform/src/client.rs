@@ -1,5 +1,4 @@
-//! A client of one function. As those of browsers and languages do, it asks once more when a kept connection ends before
-//! its request has any answer: who closes an idle connection cannot know that a request is on its way (RFC 9112, 9.3.1).
+//! A client of one function.
 
 use std::time::Duration;
 
@@ -46,14 +45,6 @@ impl Client {
     /// # Errors
     /// When there is no answer, or only a part of one.
     pub async fn get(&self, path: &str) -> Result<Answer> {
-        let first = self.once(path).await;
-        match &first {
-            Err(error) if is_closed(error) => self.once(path).await,
-            _ => first,
-        }
-    }
-
-    async fn once(&self, path: &str) -> Result<Answer> {
         let request = Request::get(format!("http://{}{path}", self.address)).header("host", &self.host);
         let exchange = async {
             let answer = self.inner.request(request.body(Empty::new())?).await?;
@@ -65,11 +56,6 @@ impl Client {
         let body = String::from_utf8_lossy(&body).into_owned();
         Ok(Answer { status: parts.status, headers: parts.headers, body })
     }
-}
-
-/// The connection ended where an answer should have begun.
-fn is_closed(error: &anyhow::Error) -> bool {
-    error.chain().filter_map(|cause| cause.downcast_ref::<hyper::Error>()).any(hyper::Error::is_incomplete_message)
 }
 
 impl Answer {

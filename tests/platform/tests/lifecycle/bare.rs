@@ -49,6 +49,9 @@ pub(crate) async fn bare() -> Option<Bare> {
 async fn remove(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(["delete", "wf", "--all", "--all-namespaces"]).await.ok();
     helm(cluster, &["uninstall", "wisp", "--ignore-not-found", "--wait"]).await?;
+    // What kubectl had applied is not Helm's to take away.
+    let everywhere = "clusterroles,clusterrolebindings,runtimeclasses";
+    cluster.kubectl(["delete", everywhere, "-l", "app.kubernetes.io/part-of=wisp"]).await?;
     cluster.kubectl([&["delete", "--ignore-not-found"], &CRDS[..]].concat()).await?;
     cluster.kubectl(["delete", "namespace", SYSTEM, "--ignore-not-found"]).await.map(drop)
 }
