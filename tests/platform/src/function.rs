@@ -1,6 +1,5 @@
 //! Functions, as tests write and watch them.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -103,20 +102,20 @@ impl Function {
     /// # Panics
     /// When it is not in time, with all that tells why.
     pub async fn until(&self, cluster: &Cluster, path: &str, wanted: impl Fn(&str) -> bool) {
-        let (object, last) = (format!("wf/{}", self.name), Mutex::new(String::new()));
+        let (object, mut last) = (format!("wf/{}", self.name), String::new());
         let path = format!("jsonpath={path}");
         let what = format!("{object} is as wanted by {path}");
         let found = until(&what, PATIENCE, async || {
-            let found = cluster.kubectl(["-n", &self.namespace, "get", &object, "-o", &path]).await?;
-            last.lock().unwrap().clone_from(&found);
-            if wanted(&found) {
+            last = cluster.kubectl(["-n", &self.namespace, "get", &object, "-o", &path]).await?;
+            if wanted(&last) {
                 return Ok(Some(()));
             }
             tokio::time::sleep(BETWEEN_LOOKS).await;
             Ok(None)
-        });
-        if let Err(error) = found.await {
-            panic!("{error:#}: {:?}\n{}", last.lock().unwrap(), look(cluster).await);
+        })
+        .await;
+        if let Err(error) = found {
+            panic!("{error:#}: {last:?}\n{}", look(cluster).await);
         }
     }
 }
