@@ -26,10 +26,11 @@ const NOBODYS_HOST: &str = "wisp-check.invalid";
 /// What is asked.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CheckArgs {
-    /// The activators' Service, http://host[:port]: it must say that it has no such function.
+    /// The activators' Service, such as `http://wisp-activator`: it must say that it has no such function.
     #[arg(long)]
     pub activator: Uri,
-    /// A server of the installation, https://host:port; may be repeated. It must show a certificate of the CA.
+    /// A server of the installation, such as `https://wisp-operator:8443`; may be repeated. It must show a certificate of
+    /// the CA.
     #[arg(long = "server")]
     pub servers: Vec<Uri>,
     /// A file with the installation's CA, PEM.
