@@ -120,7 +120,10 @@ impl Watched {
         self.asleep.until_replicas(turn, 0).await;
         let new = hello(turn, "new");
         new.deploy(turn).await;
-        assert_eq!(new.client(turn).await.get("/").await.unwrap().status, 200);
+        let client = new.client(turn).await;
+        // An activator knows of it when it watches again.
+        let served = async || Ok((client.get("/").await?.status == 200).then_some(()));
+        until("what is new is served", PATIENCE, served).await.unwrap();
         turn.kubectl(["delete", "wf/new"]).await.unwrap();
     }
 }
