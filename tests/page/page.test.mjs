@@ -74,11 +74,13 @@ test("all functions are listed, at zero, and a broken one says why", async () =>
 
 test("a request wakes a function, and the row, the figures and the histogram tell", async () => {
   // Asked until it is seen: on a busy machine it may be idle again before the page is drawn.
+  let asked = 0;
   await until("a replica that is ready", async () => {
     assert.equal((await request("hello", "/")).status, 200);
+    asked += 1;
     return (await text(`${row("hello")} td:nth-child(4)`)) === "1" && (await text(`${row("hello")} .state`)) === "ready";
   });
-  await until("requests in the figures", async () => Number(await text("#total-requests")) > 0);
+  await sees("#total-requests", String(asked));
   await until("a bar of the histogram", () => page.locator("#starts rect").evaluateAll((bars) =>
     bars.some((bar) => Number(bar.getAttribute("height")) > 0)));
 });
