@@ -50,6 +50,31 @@ pub struct Ingress {
     /// A Secret with the certificate of `hosts`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tls_secret: String,
+    /// What ingress controllers and gateways speak on the way here; gRPC needs h2c.
+    #[serde(default)]
+    pub protocol: Protocol,
+}
+
+/// The `appProtocol` of a function's Service. The activators behind it understand both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http,
+    /// HTTP/2 without TLS.
+    H2c,
+}
+
+impl Protocol {
+    /// As Kubernetes names it.
+    #[must_use]
+    pub fn app_protocol(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::H2c => "kubernetes.io/h2c",
+        }
+    }
 }
 
 /// Who may reach a function.
@@ -72,6 +97,7 @@ impl Default for Ingress {
             class_name: String::new(),
             gateway: None,
             tls_secret: String::new(),
+            protocol: Protocol::default(),
         }
     }
 }

@@ -38,7 +38,13 @@ impl Parent<'_> {
             "metadata": self.metadata(&self.key.name),
             "spec": {
                 "type": "ClusterIP",
-                "ports": [{"name": "http", "port": 80, "targetPort": PORT, "protocol": "TCP", "appProtocol": "http"}],
+                "ports": [{
+                    "name": "http",
+                    "port": 80,
+                    "targetPort": PORT,
+                    "protocol": "TCP",
+                    "appProtocol": self.app_protocol(),
+                }],
             },
         }))
     }
@@ -54,7 +60,7 @@ impl Parent<'_> {
             "metadata": metadata,
             "addressType": "IPv4",
             "endpoints": activators.iter().map(ready).collect::<Vec<_>>(),
-            "ports": [{"name": "http", "port": PORT, "protocol": "TCP", "appProtocol": "http"}],
+            "ports": [{"name": "http", "port": PORT, "protocol": "TCP", "appProtocol": self.app_protocol()}],
         }))
     }
 
@@ -101,6 +107,10 @@ impl Parent<'_> {
 
     fn is_public(&self) -> bool {
         self.spec.ingress.visibility == Visibility::Public
+    }
+
+    fn app_protocol(&self) -> &'static str {
+        self.spec.ingress.protocol.app_protocol()
     }
 
     fn hosts(&self) -> Vec<String> {
@@ -203,5 +213,15 @@ mod tests {
         assert_eq!(slice.metadata.labels.unwrap()["kubernetes.io/service-name"], "cart");
         assert_eq!(slice.endpoints[0].addresses, ["10.0.0.1"]);
         assert!(with("{}", |parent| parent.service()).spec.unwrap().selector.is_none());
+    }
+
+    #[test]
+    fn the_service_says_what_is_spoken_on_the_way() {
+        for (ingress, protocol) in [("{}", "http"), (r#"{"protocol": "h2c"}"#, "kubernetes.io/h2c")] {
+            let service = with(ingress, |parent| parent.service()).spec.unwrap();
+            let slice = with(ingress, |parent| parent.endpoints(&[]));
+            assert_eq!(service.ports.unwrap()[0].app_protocol.as_deref(), Some(protocol));
+            assert_eq!(slice.ports.unwrap()[0].app_protocol.as_deref(), Some(protocol));
+        }
     }
 }

@@ -16,7 +16,7 @@ pub(crate) mod traffic;
 
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
@@ -91,7 +91,7 @@ impl Cluster {
 
     /// A function, if it is there.
     pub(crate) async fn function(&self, key: &FunctionKey) -> anyhow::Result<Option<WasmFunction>> {
-        self.functions(key).get_opt(&key.name).await.map_err(said)
+        self.functions(key).get_opt(&key.name).await.map_err(|error| self.said(error))
     }
 
     /// A function's revisions, oldest first.
@@ -106,7 +106,7 @@ impl Cluster {
     pub(crate) async fn delete(&self, key: &FunctionKey) -> anyhow::Result<Option<()>> {
         match self.functions(key).delete(&key.name, &DeleteParams::default()).await {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-            deleted => deleted.map(|_| Some(())).map_err(said),
+            deleted => deleted.map(|_| Some(())).map_err(|error| self.said(error)),
         }
     }
 
@@ -116,7 +116,7 @@ impl Cluster {
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &planned.namespace, &resource);
         let parameters = PatchParams::apply(MANAGER).force();
         let applied = api.patch(&planned.name, &parameters, &Patch::Apply(&planned.object)).await;
-        applied.map(drop).map_err(said).with_context(|| format!("{planned} is not applied"))
+        applied.map(drop).map_err(|error| self.said(error)).with_context(|| format!("{planned} is not applied"))
     }
 
     /// Sets where a function's requests go.
@@ -125,7 +125,15 @@ impl Cluster {
         let traffic = (!targets.is_empty()).then_some(targets);
         let patch = serde_json::json!({"spec": {"traffic": traffic}});
         let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        self.functions(key).patch(&key.name, &parameters, &Patch::Merge(&patch)).await.map(drop).map_err(said)
+        self.functions(key).patch(&key.name, &parameters, &Patch::Merge(&patch)).await.map(drop).map_err(|error| self.said(error))
+    }
+
+    /// As [`said`], with the address that was asked.
+    fn said(&self, error: kube::Error) -> anyhow::Error {
+        match error {
+            kube::Error::Api(_) => said(error),
+            error => anyhow::Error::new(error).context(format!("the API server {} cannot be asked", self.address)),
+        }
     }
 
     fn functions(&self, key: &FunctionKey) -> Api<WasmFunction> {
@@ -146,7 +154,7 @@ impl Cluster {
             Err(kube::Error::Api(status)) if status.code == 404 => {
                 Err(anyhow!("{} knows no {}; is Wisp installed there?", self.address, K::plural(&())))
             }
-            Err(error) => Err(said(error)),
+            Err(error) => Err(self.said(error)),
         }
     }
 }
@@ -156,13 +164,19 @@ async fn config(args: &ClusterArgs) -> anyhow::Result<Config> {
     let context = args.context.clone().filter(|context| !context.is_empty());
     let kubeconfig = match &args.kubeconfig {
         None if context.is_none() => {
-            return Config::infer()
-                .await
-                .context("there is no cluster to talk to; set KUBECONFIG, or give --kubeconfig");
+            return Config::infer().await.map_err(|error| {
+                anyhow!("there is no cluster to talk to; set KUBECONFIG, or give --kubeconfig ({error})")
+            });
         }
         None => Kubeconfig::read().context("the kubeconfig cannot be read")?,
         Some(file) => Kubeconfig::read_from(file).with_context(|| format!("cannot read {}", file.display()))?,
     };
+    if let Some(context) = &context
+        && !kubeconfig.contexts.iter().any(|known| known.name == *context)
+    {
+        let known: Vec<_> = kubeconfig.contexts.iter().map(|known| known.name.as_str()).collect();
+        bail!("the kubeconfig has no context {context:?}; it has: {}", known.join(", "));
+    }
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
     Config::from_custom_kubeconfig(kubeconfig, &options).await.context("the kubeconfig cannot be used")
 }

@@ -96,7 +96,9 @@ async fn the_plugin_wants_a_cluster_and_says_so() {
     assert!(said.contains("cannot read nowhere"), "{said}");
     let file = home.write_kubeconfig("http://127.0.0.1:9");
     let (_, said) = home.wisp(&["ls", "--kubeconfig", file.to_str().unwrap(), "--context", "prod"]).await;
-    assert!(said.contains("the kubeconfig cannot be used") && said.contains("prod"), "{said}");
+    assert!(said.contains("the kubeconfig has no context \"prod\"; it has: dev, other"), "{said}");
+    let (_, said) = home.wisp(&["ls", "--kubeconfig", file.to_str().unwrap(), "--context", "dev"]).await;
+    assert!(said.contains("the API server http://127.0.0.1:9/ cannot be asked"), "{said}");
 }
 
 #[tokio::test]

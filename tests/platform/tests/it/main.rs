@@ -9,7 +9,10 @@
 
 mod changing;
 mod conformance;
+mod external;
 mod kubectl;
+mod metrics;
 mod platform;
 mod plugin;
+mod rights;
 mod waking;

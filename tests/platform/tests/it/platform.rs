@@ -1,6 +1,6 @@
 //! The cluster that all tests here share.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tokio::sync::Mutex;
 pub(crate) use wisp_platform::{Function, Platform, SYSTEM, hello};
@@ -16,7 +16,8 @@ fn programs() -> Option<PathBuf> {
 
 /// The program that users run, if it was built.
 pub(crate) fn wisp() -> Option<PathBuf> {
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?.join("debug/wisp");
+    // This test program is in a folder beside it.
+    let program = std::env::current_exe().ok()?.parent()?.with_file_name("wisp");
     if !program.exists() {
         eprintln!("left out: {} is not built: `cargo build --workspace --bins`", program.display());
         return None;
