@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::headers::ForwardedTrust;
+use crate::leaving::Leaving;
 use crate::traces::Traces;
 
 /// How an activator is set up.
@@ -26,6 +27,8 @@ pub struct Config {
     pub name: String,
     /// The file of the token by which the autoscaler knows it; read at each connection, since tokens are renewed.
     pub token_file: Option<PathBuf>,
+    /// Begun some time before the order to drain.
+    pub leaving: Leaving,
     /// Where spans of requests go.
     pub traces: Option<Traces>,
 }
@@ -62,6 +65,7 @@ impl Config {
             workers: std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
             name: name.into(),
             token_file: None,
+            leaving: Leaving::default(),
             traces: None,
         }
     }

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::client::{Activity, ClientBody, ClientIo, Protocol, Verdict, Watch};
 use crate::config::ConnectionLimits;
 use crate::headers::{ForwardedTrust, Origin};
+use crate::leaving::Leaving;
 use crate::proxy::Proxy;
 
 /// What a client may send of a body that the function does not read, per stream.
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     pub forwarded: ForwardedTrust,
     pub limits: ConnectionLimits,
+    pub leaving: Leaving,
     /// The order to finish what is in flight, and take nothing new.
     pub drain: CancellationToken,
     /// Connections, and streams of HTTP/2.
@@ -179,7 +181,9 @@ impl Connection {
 impl Client {
     async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Result<http::Response<ClientBody>, Infallible> {
         let active = self.activity.begin();
-        let response = self.shared.proxy.handle(&self.origin, request).await;
+        let version = request.version();
+        let mut response = self.shared.proxy.handle(&self.origin, request).await;
+        self.shared.leaving.mark(version, &mut response);
         Ok(response.map(|answer| ClientBody::new(answer, active)))
     }
 }

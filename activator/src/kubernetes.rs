@@ -6,16 +6,26 @@
 mod known;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::utils;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client};
 use tokio::sync::watch;
 use wisp_activator::Index;
 use wisp_api::{WasmFunction, WasmRevision};
+use wisp_chassis::backoff::Backoff;
 
 use self::known::{Change, Known};
+
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// A function that is new is not found here until the API server is asked again; a few activators are no load on it.
+const RETRY_CAP: Duration = Duration::from_secs(3);
+
+/// Between a watch that broke and the next, as kube asks for them.
+struct Pauses(Backoff);
 
 /// What hosts end in.
 #[derive(Clone, Debug)]
@@ -64,11 +74,26 @@ where
     K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
 {
     let kind = K::kind(&()).into_owned();
-    let events = watcher::watcher(Api::<K>::all(client.clone()), watcher::Config::default()).default_backoff();
+    let events = watcher::watcher(Api::<K>::all(client.clone()), watcher::Config::default());
+    let events = events.backoff(Pauses(Backoff::new(RETRY_FIRST, RETRY_CAP)));
     events.filter_map(move |event| {
         if let Err(error) = &event {
             tracing::warn!(kind, %error, "the watch broke; routes stay as they are, trying again");
         }
         std::future::ready(event.ok())
     })
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(self.0.wait())
+    }
+}
+
+impl utils::Backoff for Pauses {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
 }

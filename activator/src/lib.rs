@@ -7,7 +7,7 @@
 //! One request, file by file:
 //!
 //! - `server` accepts a client for one of the `workers`; `connection` finds out the protocol and keeps the client within its limits, by what
-//!   `client` notes below HTTP.
+//!   `client` notes below HTTP; `leaving` ends it when this activator will go.
 //! - `proxy` is the path of the request: `route`, `hosts` and `index` find the revision;
 //! - `revision` gives it a slot, or a place in line, by the rules of `admission` and `balance`;
 //! - `forward` sends it to the `endpoint`, over `http1` or `http2` on a `socket`, with its body from `upload`;
@@ -47,6 +47,7 @@ mod hosts;
 mod http1;
 mod http2;
 mod index;
+mod leaving;
 mod link;
 mod metrics;
 mod proxy;
@@ -66,6 +67,7 @@ mod workers;
 pub use config::{Config, ConnectionLimits};
 pub use headers::ForwardedTrust;
 pub use index::Index;
+pub use leaving::Leaving;
 pub use snapshot::{Conflict, EndpointSnapshot, EndpointTrust, FunctionSnapshot, RevisionSnapshot, Snapshot};
 pub use traces::{Traces, TracesError};
 
@@ -134,6 +136,7 @@ impl Activator {
             tls: tls.clone(),
             forwarded: config.forwarded,
             limits: config.limits,
+            leaving: config.leaving.clone(),
             drain: drain.clone(),
             tasks: TaskTracker::new(),
         };

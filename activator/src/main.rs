@@ -17,7 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use wisp_activator::{Activator, Index, Traces};
+use wisp_activator::{Activator, Index, Leaving, Traces};
 use wisp_chassis::admin::{self, Admin};
 use wisp_chassis::control::demand_link;
 use wisp_chassis::log;
@@ -34,6 +34,7 @@ async fn main() -> Result<()> {
     let mut registry = Registry::default();
     let mut config = args.config()?;
     config.traces = Traces::from_environment()?;
+    let leaving = config.leaving.clone();
     let activator = Activator::build(config, &mut registry)?;
     let index = activator.index();
     let (synced, is_synced) = watch::channel(false);
@@ -43,7 +44,8 @@ async fn main() -> Result<()> {
     let listener = TcpListener::bind(args.admin).await.with_context(|| format!("cannot listen on {}", args.admin))?;
     let port = Port { registry, index, is_synced, stopping: stopping.clone() };
     let admin = tokio::spawn(port.serve(listener, shutdown.clone()));
-    let stop = tokio::spawn(stop(signal(SignalKind::terminate())?, stopping, args.drain_delay.0, shutdown.clone()));
+    let going = Going { stopping, leaving, delay: args.drain_delay.0, shutdown: shutdown.clone() };
+    let stop = tokio::spawn(going.stop(signal(SignalKind::terminate())?));
     let link = demand_link(args.control()?, CancellationToken::new());
     activator.run(link, shutdown.clone()).await;
     routes.abort();
@@ -104,16 +106,28 @@ async fn reload(index: Arc<Index>, path: PathBuf, mut hangups: Signal) {
     }
 }
 
-/// Orders the shutdown at SIGTERM, `delay` after it is no longer ready; at Ctrl-C at once.
-async fn stop(mut terminate: Signal, stopping: CancellationToken, delay: Duration, shutdown: CancellationToken) {
-    let wait = async {
-        terminate.recv().await;
-        stopping.cancel();
-        tokio::time::sleep(delay).await;
-    };
-    tokio::select! {
-        () = wait => {}
-        _ = tokio::signal::ctrl_c() => stopping.cancel(),
+/// How this program ends.
+struct Going {
+    /// It is no longer ready.
+    stopping: CancellationToken,
+    leaving: Leaving,
+    delay: Duration,
+    shutdown: CancellationToken,
+}
+
+impl Going {
+    /// Orders the shutdown at SIGTERM, a while after it is no longer ready; at Ctrl-C at once.
+    async fn stop(self, mut terminate: Signal) {
+        let wait = async {
+            terminate.recv().await;
+            self.stopping.cancel();
+            self.leaving.begin();
+            tokio::time::sleep(self.delay).await;
+        };
+        tokio::select! {
+            () = wait => {}
+            _ = tokio::signal::ctrl_c() => self.stopping.cancel(),
+        }
+        self.shutdown.cancel();
     }
-    shutdown.cancel();
 }

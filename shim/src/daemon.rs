@@ -13,6 +13,7 @@ use containerd_shim::protos::ttrpc::r#async::transport::Listener;
 use containerd_shim::protos::ttrpc::r#async::{Server, Service as Methods};
 use containerd_shim::publisher::RemotePublisher;
 use containerd_shim::{Flags, logger};
+use libcontainer::syscall::syscall::create_syscall;
 use tokio::sync::Notify;
 
 use crate::events::Events;
@@ -52,6 +53,8 @@ pub(crate) fn run(flags: &Flags) -> Result<(), String> {
 
 async fn serve(flags: &Flags) -> Result<(), String> {
     let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
+    // Whoever started containerd may have left it a file that goes from program to program: not to a container's.
+    create_syscall().close_range(0).map_err(|error| failed("descriptors", &error))?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(|error| failed("subreaper", &error))?;
     logger::init(flags.debug, "info", &flags.namespace, &flags.id).map_err(|error| failed("log", &error))?;

@@ -65,12 +65,20 @@ pub(crate) fn start(flags: &Flags) -> Result<Vec<u8>, String> {
 pub(crate) fn remove_dead_socket() -> bool {
     let Ok(address) = std::fs::read_to_string(ADDRESS_FILE) else { return false };
     let path = Path::new(address.trim_start_matches("unix://"));
-    let dead = UnixStream::connect(path).is_err();
+    let dead = !is_served(path);
     if dead {
         // Left there, it would be replaced by the next daemon of this name.
         let _ = std::fs::remove_file(path);
     }
     dead
+}
+
+/// Whether a daemon is behind the socket. One that was killed a moment ago can still have it open; it has no program any
+/// more.
+fn is_served(path: &Path) -> bool {
+    let Ok(connection) = UnixStream::connect(path) else { return false };
+    let daemon = rustix::net::sockopt::socket_peercred(&connection);
+    daemon.is_ok_and(|daemon| std::fs::read_link(format!("/proc/{}/exe", daemon.pid.as_raw_pid())).is_ok())
 }
 
 fn options(flags: &Flags) -> Result<StartOpts, String> {
@@ -133,5 +141,24 @@ fn ready(mut child: Child) -> io::Result<()> {
     match words.strip_prefix(READY) {
         Some(_) => Ok(()),
         None => Err(io::Error::other(if words.is_empty() { "it ended and said nothing".to_owned() } else { words })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_is_served_while_somebody_listens() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        assert!(!is_served(&path));
+        let listener = UnixListener::bind(&path).unwrap();
+        assert!(is_served(&path));
+        drop(listener);
+        assert!(path.exists());
+        assert!(!is_served(&path));
     }
 }

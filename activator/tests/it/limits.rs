@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use http::Request;
+use http::{HeaderValue, Request, StatusCode};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use wisp_activator::Leaving;
 
 use crate::rig::{Answer, Client, Gate, Instance, PATIENCE, Rig, full, function, get, says, soon, spawn_get, until};
 
@@ -98,6 +99,26 @@ async fn a_flood_of_resets_ends_its_connection_and_leaves_others_alone() {
     let _broken = writing.await.unwrap();
     assert_eq!(rig.client().await.get("hello.test", "/").await.body, "hello");
     rig.until_demand(HELLO, 0, 0).await;
+}
+
+#[tokio::test]
+async fn before_draining_kept_connections_end_with_an_answer() {
+    let leaving = Leaving::default();
+    let mut rig = Rig::start_with(|config| config.leaving = leaving.clone()).await;
+    rig.deploy(function("hello"));
+    let instance = Instance::tcp("one", says("hello")).await;
+    rig.autoscaler.endpoints(HELLO, &[instance.endpoint(1)]).await;
+    let mut client = rig.client().await;
+    assert_eq!(client.get("hello.test", "/").await.headers.get("connection"), None);
+    leaving.begin();
+    let last = client.get("hello.test", "/").await;
+    assert_eq!(
+        (last.status, last.headers.get("connection")),
+        (StatusCode::OK, Some(&HeaderValue::from_static("close")))
+    );
+    until("the connection is closed", || client.sender.is_closed()).await;
+    // Whoever has not heard of it yet is served all the same.
+    assert_eq!(rig.client().await.get("hello.test", "/").await.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -70,11 +70,7 @@ async fn prepare(cluster: &Lent, client: &Client) {
     for file in ["wasmfunctions.yaml", "wasmrevisions.yaml", "warmpools.yaml"] {
         cluster.apply(&std::fs::read_to_string(crds.join(file)).unwrap()).await.unwrap();
     }
-    // kubectl stumbles over an object that has no conditions yet.
-    let established = async || {
-        Ok(cluster.kubectl(["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]).await.ok())
-    };
-    until("the definitions are established", PATIENCE, established).await.unwrap();
+    cluster.definitions_are_served().await.unwrap();
     for name in [SYSTEM, SHOP] {
         let namespace = serde_json::from_value::<Namespace>(json!({"metadata": {"name": name}})).unwrap();
         Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();

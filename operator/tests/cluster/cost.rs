@@ -27,7 +27,7 @@ async fn cost_of_functions_at_rest() {
     std::fs::write(folder.path().join("ca.crt"), cluster.registry().authority().unwrap()).unwrap();
 
     let first = Running::start(&cluster, folder.path()).await;
-    cluster.kubectl(["wait", "--for=condition=Established", "crd/wasmfunctions.wisp.dev"]).await.unwrap();
+    cluster.definitions_are_served().await.unwrap();
     for namespace in 0..NAMESPACES {
         cluster.kubectl(["create", "namespace", &format!("n{namespace}")]).await.unwrap();
     }

@@ -96,7 +96,7 @@ impl Operator {
         cluster.kubectl(["create", "namespace", SYSTEM]).await.unwrap();
         cluster.apply(&brought_certificate().to_string()).await.unwrap();
         cluster.apply(&http_routes().to_string()).await.unwrap();
-        cluster.kubectl(["wait", "--for=condition=Established", "crd", "--all"]).await.unwrap();
+        cluster.definitions_are_served().await.unwrap();
         let (admin, artifacts) = (free_port(), free_port());
         let authority = folder.path().join("registry.crt");
         std::fs::write(&authority, cluster.registry().authority().unwrap()).unwrap();

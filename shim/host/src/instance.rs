@@ -111,7 +111,7 @@ impl Instance {
                 () = self.waiting.due() => Event::Look,
                 () = reporter.due() => Event::Report,
                 _ = term.recv() => Event::Signal,
-                () = next_step(self.drain.as_ref(), &self.host) => Event::Drain,
+                () = next_step(self.drain.as_ref(), &self.host, &self.stop) => Event::Drain,
             };
             let ended = match event {
                 Event::Link(Some(event)) => self.on_link(event, &link).await,
@@ -327,8 +327,8 @@ impl Instance {
 
     // (Warm | Ready | Announced) => Withdrawn
     fn acknowledged(&mut self, deadline_millis: u64) {
-        if !self.drain.as_ref().is_some_and(Drain::is_withdrawn) {
-            self.host.drain();
+        if matches!(self.drain, None | Some(Drain::Announced { .. })) {
+            self.host.leave();
             self.stop.drain.cancel();
             let timeout = self.host.revision().map(|revision| revision.limits.timeout);
             self.drain = Some(Drain::withdrawn(Instant::now(), deadline_millis, timeout));
@@ -336,17 +336,24 @@ impl Instance {
     }
 
     fn on_drain_step(&mut self) -> Option<Exit> {
-        if !self.drain.as_ref().is_some_and(Drain::is_withdrawn) {
-            tracing::info!("nobody acknowledged the drain; going on without");
-            self.acknowledged(0);
-            return None;
+        match self.drain.as_ref()? {
+            Drain::Announced { .. } => {
+                tracing::info!("nobody acknowledged the drain; going on without");
+                self.acknowledged(0);
+                None
+            }
+            &Drain::Withdrawn { until } => {
+                self.host.drain();
+                self.drain = Some(Drain::Refusing { until });
+                None
+            }
+            Drain::Refusing { .. } if self.host.metrics().in_flight() == 0 => Some(Exit::Drained),
+            Drain::Refusing { .. } => {
+                tracing::warn!(in_flight = self.host.metrics().in_flight(), "drain deadline passed; cutting requests");
+                self.stop.cut.cancel();
+                Some(Exit::Cut)
+            }
         }
-        if self.host.metrics().in_flight() == 0 {
-            return Some(Exit::Drained);
-        }
-        tracing::warn!(in_flight = self.host.metrics().in_flight(), "drain deadline passed; cutting requests");
-        self.stop.cut.cancel();
-        Some(Exit::Cut)
     }
 
     /// A closed link is noticed by its events; there is nothing to do about it here.
@@ -356,9 +363,9 @@ impl Instance {
 }
 
 /// Waits for the end of the present step of the drain; for ever when there is none.
-async fn next_step(drain: Option<&Drain>, host: &Host) {
+async fn next_step(drain: Option<&Drain>, host: &Host, stop: &Stop) {
     match drain {
-        Some(drain) => drain.step(host.metrics()).await,
+        Some(drain) => drain.step(host.metrics(), stop).await,
         None => std::future::pending().await,
     }
 }

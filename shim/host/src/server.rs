@@ -17,7 +17,9 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::handler::Host;
 
@@ -35,6 +37,11 @@ const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
 /// After a failed accept (no descriptors left), so as not to spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// How long a server that is to end still serves as before: requests that were sent while it was in use may be in the
+/// sockets yet. It ends sooner when all clients have closed their connections, which comes after what they sent.
+const SETTLE_MAX: Duration = Duration::from_millis(500);
+/// Not sooner than this, for connections that are not accepted yet.
+const SETTLE_MIN: Duration = Duration::from_millis(20);
 
 /// Where a host listens: `unix:/path` or `tcp:127.0.0.1:0`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,45 +133,78 @@ impl Drop for Listener {
 /// How a server ends.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
-    /// Take no new connection, let present requests end.
+    /// Nobody is to send requests any more: serve what has been sent, then close.
     pub drain: CancellationToken,
+    /// Set by the server: what had been sent was taken.
+    pub settled: CancellationToken,
     /// Cut what is still there.
     pub cut: CancellationToken,
 }
 
 /// Serves until `stop.drain`, and returns when the last connection is closed or `stop.cut` has closed it.
 pub async fn serve(listener: Listener, host: Arc<Host>, stop: Stop) {
-    let graceful = GracefulShutdown::new();
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let builder = Arc::new(builder());
-    loop {
-        let accepted = async {
-            let permit = Arc::clone(&permits).acquire_owned().await.expect("never closed");
-            (permit, listener.socket.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
-            accepted = accepted => accepted,
-            () = stop.drain.cancelled() => break,
-        };
-        match accepted {
-            Ok(stream) => {
-                let connection = Connection {
-                    builder: Arc::clone(&builder),
-                    host: Arc::clone(&host),
-                    watcher: graceful.watcher(),
-                    cut: stop.cut.clone(),
-                    permit,
-                };
-                stream.spawn(connection);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection; raise the limit on open files");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+    let server = Server {
+        builder: Arc::new(builder()),
+        host,
+        cut: stop.cut,
+        graceful: GracefulShutdown::new(),
+        permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+        connections: TaskTracker::new(),
+    };
+    server.accept_until(&listener, stop.drain.cancelled()).await;
+    server.accept_until(&listener, server.settle()).await;
+    stop.settled.cancel();
+    drop(listener);
+    server.graceful.shutdown().await;
+}
+
+struct Server {
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    host: Arc<Host>,
+    cut: CancellationToken,
+    graceful: GracefulShutdown,
+    permits: Arc<Semaphore>,
+    connections: TaskTracker,
+}
+
+impl Server {
+    async fn accept_until(&self, listener: &Listener, end: impl Future<Output = ()>) {
+        let mut end = std::pin::pin!(end);
+        loop {
+            let accepted = async {
+                let permit = Arc::clone(&self.permits).acquire_owned().await.expect("never closed");
+                (permit, listener.socket.accept().await)
+            };
+            let (permit, accepted) = tokio::select! {
+                accepted = accepted => accepted,
+                () = &mut end => return,
+            };
+            match accepted {
+                Ok(stream) => {
+                    let connection = Connection {
+                        builder: Arc::clone(&self.builder),
+                        host: Arc::clone(&self.host),
+                        watcher: self.graceful.watcher(),
+                        cut: self.cut.clone(),
+                        permit,
+                    };
+                    stream.spawn(connection, &self.connections);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection; raise the limit on open files");
+                    sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }
-    drop(listener);
-    graceful.shutdown().await;
+
+    /// Waits until nobody is connected, for as long as that is worth waiting for.
+    async fn settle(&self) {
+        sleep(SETTLE_MIN).await;
+        self.connections.close();
+        // Whoever keeps a connection for longer finds it closed when it sends the next request.
+        let _kept = timeout(SETTLE_MAX - SETTLE_MIN, self.connections.wait()).await;
+    }
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {
@@ -205,10 +245,10 @@ impl Socket {
 }
 
 impl Stream {
-    fn spawn(self, connection: Connection) {
+    fn spawn(self, connection: Connection, connections: &TaskTracker) {
         match self {
-            Self::Unix(stream) => tokio::spawn(connection.run(stream)),
-            Self::Tcp(stream) => tokio::spawn(connection.run(stream)),
+            Self::Unix(stream) => connections.spawn(connection.run(stream)),
+            Self::Tcp(stream) => connections.spawn(connection.run(stream)),
         };
     }
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use wisp_chassis::log::Format;
 
 use crate::agent::{self, AgentArgs};
+use crate::check::{CheckArgs, check};
 use crate::installer::Node;
 use crate::label::{self, State};
 
@@ -55,6 +56,8 @@ pub enum Action {
     Run(Options),
     /// Keep the compiled code of all functions on this node until SIGTERM.
     Agent(AgentArgs),
+    /// Ask the parts of an installation whether they answer, from a pod of its cluster.
+    Check(CheckArgs),
     /// Run a command with another root folder; started by the others.
     #[command(hide = true)]
     InRoot {
@@ -102,6 +105,7 @@ pub fn run(args: Args) -> Result<()> {
         Action::Uninstall(options) => block_on(uninstall(&options)),
         Action::Run(options) => block_on(stay(&options)),
         Action::Agent(args) => block_on(keep(args)),
+        Action::Check(args) => block_on(async { check(&args).await }),
         Action::InRoot { root, command } => in_root(&root, &command),
     }
 }

@@ -4,14 +4,16 @@
 //!
 //! In the order of the data: [`cli`] reads what to do; [`installer`] does it step by step with `programs` (files),
 //! [`containerd`] (the configuration as text, pure), `restart` and `label` (which talks to Kubernetes). [`agent`] is the
-//! part that stays.
+//! part that stays. [`check`] asks, from within a cluster, whether an installation answers.
 
 #![forbid(unsafe_code)]
 
 pub mod agent;
+pub mod check;
 pub mod cli;
 pub mod containerd;
 pub mod installer;
 mod label;
 mod programs;
 mod restart;
+mod trust;

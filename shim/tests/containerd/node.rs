@@ -115,8 +115,9 @@ impl Node {
 
     pub(crate) fn start_containerd(&mut self) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("containerd.log")).unwrap();
-        let mut containerd = self.command("containerd");
-        containerd.arg("--config").arg(self.path("containerd.toml"));
+        // With a file that whoever started it forgot to close.
+        let mut containerd = self.command("bash");
+        containerd.args(["-c", "exec containerd --config \"$0\" 3</dev/null"]).arg(self.path("containerd.toml"));
         self.containerd = Some(containerd.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
         wait_for("containerd", || self.ctr(&["version"]).status.success().then_some(()));
     }

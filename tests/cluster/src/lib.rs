@@ -9,7 +9,7 @@
 //!   [`static_programs`] what `make static` has
 //! - `certificates` and `configuration` write what the components read
 //! - `node` starts `node/keeper`, which makes the node and takes it down; `component` names what runs in it
-//! - [`Cluster`] is all of it in a test's hand, [`Shared`] one for many tests
+//! - [`Cluster`] is all of it in a test's hand, [`Shared`] one for many tests; `disturbance` is what a test does to it
 //! - [`Image`] makes images, [`Registry`] takes them
 //! - `wisp` installs Wisp on it, by its chart
 //! - [`ask`] and `call` are how servers and programs are asked, [`until`] is how a test waits
@@ -25,6 +25,7 @@ mod cluster;
 mod component;
 mod configuration;
 mod deadline;
+mod disturbance;
 mod image;
 mod machine;
 mod node;

@@ -1,12 +1,15 @@
 //! Functions, as tests write and watch them.
 
-use std::sync::Mutex;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use wisp_cluster::{Cluster, until};
 
 use crate::client::Client;
 use crate::platform::{DOMAIN, PATIENCE, SYSTEM, look};
+
+/// Each look starts a kubectl, which is no small thing where cores are few.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// A function's manifest, as a sentence.
 #[derive(Clone, Debug)]
@@ -99,16 +102,20 @@ impl Function {
     /// # Panics
     /// When it is not in time, with all that tells why.
     pub async fn until(&self, cluster: &Cluster, path: &str, wanted: impl Fn(&str) -> bool) {
-        let (object, last) = (format!("wf/{}", self.name), Mutex::new(String::new()));
+        let (object, mut last) = (format!("wf/{}", self.name), String::new());
         let path = format!("jsonpath={path}");
         let what = format!("{object} is as wanted by {path}");
         let found = until(&what, PATIENCE, async || {
-            let found = cluster.kubectl(["-n", &self.namespace, "get", &object, "-o", &path]).await?;
-            last.lock().unwrap().clone_from(&found);
-            Ok(wanted(&found).then_some(()))
-        });
-        if let Err(error) = found.await {
-            panic!("{error:#}: {:?}\n{}", last.lock().unwrap(), look(cluster).await);
+            last = cluster.kubectl(["-n", &self.namespace, "get", &object, "-o", &path]).await?;
+            if wanted(&last) {
+                return Ok(Some(()));
+            }
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+            Ok(None)
+        })
+        .await;
+        if let Err(error) = found {
+            panic!("{error:#}: {last:?}\n{}", look(cluster).await);
         }
     }
 }

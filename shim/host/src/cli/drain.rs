@@ -49,7 +49,7 @@ pub(super) async fn serve_until(
         ended = &mut serving => ended?,
     }
     host.leave();
-    // No new connections; what is in flight, and requests that follow on open connections before they close, is served.
+    // What is in flight or has been sent is served, and so is what follows on open connections before they close.
     stop.drain.cancel();
     if timeout(timeout_of_requests + DRAIN_MARGIN, &mut serving).await.is_ok() {
         return Ok(Exit::Drained);

@@ -22,8 +22,8 @@ use crate::instance::{Identity, Instance, Means, Token};
 use crate::seal::SealKey;
 use crate::server::{self, Address, Listener, Stop};
 
-/// For connections that are idle but open, after the last request has been answered.
-const CLOSE_WITHIN: Duration = Duration::from_millis(500);
+/// After the last request has been answered, for the end of an answer that a client is slow to read.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Arguments of `warm`.
 #[derive(Debug, Args)]

@@ -1,10 +1,11 @@
-//! The two steps of a drain: wait until traffic is withdrawn, then until nothing is in flight.
+//! The steps of a drain: wait until traffic is withdrawn, until what was sent before is taken, until nothing is in flight.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
 use crate::metrics::Metrics;
+use crate::server::Stop;
 
 /// How long the autoscaler has to withdraw the endpoint. It needs milliseconds; when it is away, activators find out
 /// from refused connections, and the pod's grace period must not be used up here.
@@ -17,8 +18,11 @@ pub(super) enum Drain {
     /// The autoscaler was told; requests still arrive.
     Announced { until: Instant },
     // Announced => Withdrawn
-    /// New requests are refused.
+    /// Nobody sends requests any more; what was sent is taken.
     Withdrawn { until: Instant },
+    // Withdrawn => Refusing
+    /// New requests are refused.
+    Refusing { until: Instant },
 }
 
 impl Drain {
@@ -35,15 +39,16 @@ impl Drain {
         Self::Withdrawn { until: now + wait }
     }
 
-    pub(super) fn is_withdrawn(&self) -> bool {
-        matches!(self, Self::Withdrawn { .. })
-    }
-
-    /// Waits until this step is over: nobody acknowledged in time, nothing is in flight, or the deadline has passed.
-    pub(super) async fn step(&self, metrics: &Metrics) {
+    /// Waits until this step is over: nobody acknowledged in time, all that was sent is taken, nothing is in flight, or
+    /// the deadline has passed.
+    pub(super) async fn step(&self, metrics: &Metrics, stop: &Stop) {
         match *self {
             Self::Announced { until } => sleep_until(until).await,
             Self::Withdrawn { until } => tokio::select! {
+                () = stop.settled.cancelled() => {}
+                () = sleep_until(until) => {}
+            },
+            Self::Refusing { until } => tokio::select! {
                 () = metrics.edge(true) => {}
                 () = sleep_until(until) => {}
             },

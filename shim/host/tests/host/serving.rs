@@ -160,3 +160,20 @@ async fn a_head_request_and_a_bare_status_have_no_body() {
     assert_eq!(read(host.send(head).await).await.unwrap().text, "");
     assert_eq!(read(host.send(post("/echo", "x")).await).await.unwrap().text, "x");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_before_the_end_is_served() {
+    let host = given("guests.wasm").served().await;
+    let mut used = host.http1().await;
+    let answer = within(used.send_request(get("/hello"))).await.unwrap();
+    assert_eq!(read(answer).await.unwrap().text, "hello\n");
+    let mut unused = host.http1().await;
+    // As if these had been in the sockets, and one connection not accepted yet, when the host was told.
+    host.stop.drain.cancel();
+    let (on_used, on_unused) = (used.send_request(get("/hello")), unused.send_request(get("/hello")));
+    let (on_used, on_unused, on_new) = within(async { tokio::join!(on_used, on_unused, host.get("/hello")) }).await;
+    assert_eq!([on_used.unwrap().status(), on_unused.unwrap().status(), on_new.status], [200; 3]);
+    // Nobody is connected any more.
+    drop((used, unused));
+    within(host.stop.settled.cancelled()).await;
+}

@@ -11,9 +11,7 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tempfile::NamedTempFile;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -22,6 +20,7 @@ use wisp_identity::NodeKey;
 
 use super::name::ArtifactName;
 use super::shelf::{Shelf, settle_artifact};
+use crate::trust::trust;
 
 /// Connecting, and the head of the answer: the operator has the file, or says at once that it has not.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -119,7 +118,8 @@ async fn ask(source: &Source, path: &str) -> Result<Response<Incoming>, FetchErr
         |error: &dyn std::fmt::Display| FetchError::Connect { url: source.url.clone(), message: error.to_string() };
     let (host, port) = authority(&source.url)?;
     let token = read("token", &source.token)?;
-    let connector = TlsConnector::from(Arc::new(tls(source)?));
+    let config = trust(&source.ca).map_err(|error| FetchError::Setting(error.to_string()))?;
+    let connector = TlsConnector::from(Arc::new(config));
     let server_name = source.server_name.as_deref().unwrap_or(host);
     let server_name = ServerName::try_from(server_name.to_owned());
     let server_name = server_name.map_err(|error| FetchError::Setting(format!("{host}: {error}")))?;
@@ -144,18 +144,6 @@ fn authority(url: &Uri) -> Result<(&str, u16), FetchError> {
         (Some("https"), Some(host)) => Ok((host.trim_matches(['[', ']']), url.port_u16().unwrap_or(HTTPS_PORT))),
         _ => Err(FetchError::Setting(format!("{url} is not of the form https://host:port"))),
     }
-}
-
-fn tls(source: &Source) -> Result<ClientConfig, FetchError> {
-    let bad = |error: &dyn std::fmt::Display| FetchError::Setting(format!("CA {}: {error}", source.ca.display()));
-    let pem = read("CA", &source.ca)?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        roots.add(certificate.map_err(|error| bad(&error))?).map_err(|error| bad(&error))?;
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    Ok(config.map_err(|error| bad(&error))?.with_root_certificates(roots).with_no_client_auth())
 }
 
 fn read(what: &'static str, path: &std::path::Path) -> Result<String, FetchError> {

@@ -16,8 +16,7 @@ pub(crate) fn architecture() -> &'static str {
 pub(crate) async fn define(cluster: &Cluster) {
     let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/crds").display().to_string();
     cluster.kubectl(["apply", "--server-side", "--filename", &crds]).await.unwrap();
-    let wait = ["wait", "--for=condition=Established", "crd/wasmrevisions.wisp.dev", "--timeout=120s"];
-    cluster.kubectl(wait).await.unwrap();
+    cluster.definitions_are_served().await.unwrap();
 }
 
 /// A revision that names `file` with this size for this node's architecture.

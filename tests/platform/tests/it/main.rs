@@ -8,5 +8,8 @@
 #![allow(clippy::unwrap_used, reason = "what cannot go on fails the test")]
 
 mod changing;
+mod external;
+mod metrics;
 mod platform;
+mod rights;
 mod waking;
