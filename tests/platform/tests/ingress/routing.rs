@@ -26,7 +26,6 @@ async fn from_zero(platform: &Platform, controller: &Controller) {
         let answer = reached(platform, &controller.client(&host(&name)), "/").await;
         assert_eq!(answer.body.trim(), "hello", "{answer:?}");
         assert!(answer.timing("start").is_some_and(|start| start > 0.0), "{name}: {answer:?}");
-        function.until_replicas(platform, 1).await;
     }
 }
 
@@ -123,7 +122,6 @@ async fn a_gateway_leads_to_a_function_from_zero_until_it_names_none() {
         function.until_replicas(platform, 0).await;
         let answer = reached(platform, &client, "/").await;
         assert!(answer.timing("start").is_some_and(|start| start > 0.0), "{answer:?}");
-        function.until_replicas(platform, 1).await;
     }
     function.deploy(platform).await;
     let gone = until("the function's HTTPRoute is gone", PATIENCE, async || {
