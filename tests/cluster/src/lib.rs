@@ -41,7 +41,7 @@ pub use cluster::Cluster;
 pub use component::Component;
 pub use deadline::until;
 pub use image::Image;
-pub use programs::static_programs;
+pub use programs::{ingress_programs, static_programs};
 pub use registry::{Access, Registry};
 pub use settings::{Containerd, Lifetime, Settings};
 pub use shared::{Lent, Shared, can_run};

@@ -14,14 +14,7 @@ pub(crate) struct Programs {
 impl Programs {
     /// Builds nothing: that takes minutes, and a test would seem to hang.
     pub(crate) fn find() -> Result<Self> {
-        let build = crate_folder().join("build");
-        let output = Command::new(&build).arg("--where").output();
-        let output = output.with_context(|| format!("{} does not run", build.display()))?;
-        if !output.status.success() {
-            bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        let folder = String::from_utf8(output.stdout).context("the folder's name is not UTF-8")?;
-        Ok(Self { folder: PathBuf::from(folder.trim_end()) })
+        Ok(Self { folder: built(&["--where"])? })
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -46,6 +39,25 @@ impl Programs {
     pub(crate) fn image_program(&self, name: &str) -> PathBuf {
         self.folder.join("images").join(name)
     }
+}
+
+/// The folder of the ingress controllers `traefik` and `skipper`, and of `gateway-api` with manifests of its kinds. None, and
+/// a line that says so, where they are not built.
+#[must_use]
+pub fn ingress_programs() -> Option<PathBuf> {
+    built(&["ingress", "--where"]).inspect_err(|error| eprintln!("left out: {error:#}")).ok()
+}
+
+/// What `build` has built, or what it says.
+fn built(arguments: &[&str]) -> Result<PathBuf> {
+    let build = crate_folder().join("build");
+    let output = Command::new(&build).args(arguments).output();
+    let output = output.with_context(|| format!("{} does not run", build.display()))?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let folder = String::from_utf8(output.stdout).context("the folder's name is not UTF-8")?;
+    Ok(PathBuf::from(folder.trim_end()))
 }
 
 /// The folder of what `make static` builds, for a test that needs all of `programs`. None, and a line that says so, where
