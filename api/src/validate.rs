@@ -50,6 +50,14 @@ pub fn validate(name: &str, spec: &WasmFunctionSpec, target: Target) -> Vec<Prob
     problems.0
 }
 
+/// Every rule that a component breaks by itself.
+#[must_use]
+pub fn validate_component(component: &Component, target: Target) -> Vec<Problem> {
+    let mut problems = Problems(Vec::new());
+    problems.check_component(component, target);
+    problems.0
+}
+
 /// Whether `text` is a DNS label of at most `max` characters, as Kubernetes names are.
 #[must_use]
 pub fn is_dns_label(text: &str, max: usize) -> bool {

@@ -197,7 +197,7 @@ pub(crate) struct DeployArgs {
     #[arg(long, requires = "push")]
     pub(crate) plain_http: bool,
     /// Seconds to wait until the functions are ready; 0 does not wait.
-    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=86_400))]
     pub(crate) timeout: u64,
 }
 

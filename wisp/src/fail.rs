@@ -13,9 +13,10 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Only output is written without a context of its own: connections have their own error type.
+/// Only output is written without a context; whatever else breaks says what it was.
 fn is_closed_output(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    let error = error.downcast_ref::<io::Error>().filter(|_| error.chain().count() == 1);
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]
@@ -26,6 +27,8 @@ mod tests {
     fn a_reader_that_has_had_enough_is_no_failure() {
         let closed = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
         assert!(is_closed_output(&closed));
+        let another = closed.context("the helper did not read");
+        assert!(!is_closed_output(&another));
         let missing = anyhow::Error::from(io::Error::from(io::ErrorKind::NotFound));
         assert!(!is_closed_output(&missing));
     }

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use kube::api::Api;
 
-use super::{Cluster, said};
+use super::{ANSWER_TIMEOUT, Cluster, Denied, said};
 use crate::client::{self, Answer, RequestBody};
 
 const ACTIVATOR: &str = "wisp-activator";
@@ -24,7 +24,7 @@ impl Cluster {
     pub(crate) async fn send_to_activator(&self, request: Request<RequestBody>) -> anyhow::Result<Answer> {
         let sent = async {
             let services: Api<Service> = Api::namespaced(self.client.clone(), &self.system);
-            let service = services.get(ACTIVATOR).await.map_err(said)?;
+            let service = self.asked(services.get(ACTIVATOR)).await?;
             let pods = self.list::<Pod>(Some(&self.system), &selector(&service)).await?;
             let ready: Vec<&Pod> = pods.iter().filter(|pod| is_ready(pod)).collect();
             let pod = fastrand::choice(ready).with_context(|| {
@@ -33,36 +33,36 @@ impl Cluster {
             let port = http_port(&service, pod).with_context(|| format!("service {ACTIVATOR} has no port"))?;
             self.forward(&pod.name_any(), port, request).await
         };
-        sent.await.with_context(|| {
-            format!(
-                "cannot reach an activator through the API server; that needs the rights to get services, list pods, and \
-                 get and create pods/portforward in namespace {:?}",
-                self.system
-            )
-        })
+        let rights = "get services, list pods, and get and create pods/portforward";
+        sent.await.map_err(|error| self.explained(error, "reach an activator", rights))
     }
 
     /// What the leading autoscaler says on its admin port.
     pub(crate) async fn ask_autoscaler(&self, path: &str) -> anyhow::Result<Bytes> {
         let asked = async {
             let leases: Api<Lease> = Api::namespaced(self.client.clone(), &self.system);
-            let lease = leases.get(AUTOSCALER).await.map_err(said)?;
+            let lease = self.asked(leases.get(AUTOSCALER)).await?;
             let leader = lease.spec.and_then(|spec| spec.holder_identity).filter(|holder| !holder.is_empty());
             let leader = leader.context("no autoscaler leads at the moment")?;
             let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.system);
-            let pod = pods.get(&leader).await.map_err(said)?;
+            let pod = self.asked(pods.get(&leader)).await?;
             let port =
                 named_port(&pod, ADMIN_PORT).with_context(|| format!("pod {leader} has no port {ADMIN_PORT}"))?;
             let request = client::bare(Method::GET, "localhost", path);
             anyhow::Ok(self.forward(&leader, port, request).await?.success().await?.whole().await?)
         };
-        asked.await.with_context(|| {
-            format!(
-                "cannot ask the autoscaler through the API server; that needs the rights to get leases and pods, and get \
-                 and create pods/portforward in namespace {:?}",
-                self.system
-            )
-        })
+        let rights = "get leases and pods, and get and create pods/portforward";
+        let asked = tokio::time::timeout(ANSWER_TIMEOUT, asked).await;
+        let asked = asked.unwrap_or_else(|_| Err(anyhow!("no answer for {ANSWER_TIMEOUT:?}")));
+        asked.map_err(|error| self.explained(error, "ask the autoscaler", rights))
+    }
+
+    fn explained(&self, error: anyhow::Error, what: &str, rights: &str) -> anyhow::Error {
+        let cannot = format!("cannot {what} through the API server");
+        if error.is::<Denied>() {
+            return error.context(format!("{cannot}; that needs the rights to {rights} in namespace {:?}", self.system));
+        }
+        error.context(cannot)
     }
 
     async fn forward(&self, pod: &str, port: u16, request: Request<RequestBody>) -> anyhow::Result<Answer> {
@@ -72,9 +72,10 @@ impl Cluster {
         let refused = forward.take_error(port).expect("it was asked for");
         let answer = client::exchange(stream, format!("pod {pod}"), request);
         tokio::select! {
-            answer = answer => Ok(answer?),
+            biased;
             // The kubelet says why when it cannot connect; the connection alone only ends.
             Some(reason) = refused => Err(anyhow!("port {port} of pod {pod}: {}", reason.trim())),
+            answer = answer => Ok(answer?),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use base64::Engine;
@@ -16,6 +17,9 @@ use tokio::process::Command;
 const NO_CREDENTIALS: &str = "credentials not found";
 /// The user of an identity token, which is no password.
 const TOKEN_USER: &str = "<token>";
+const IS_TOKEN: &str = "it has an identity token; log in with a password or an access token";
+/// Some ask their user first.
+const HELPER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `config.json` of docker, as far as it is about credentials.
 #[derive(Debug, Default, Deserialize)]
@@ -32,6 +36,8 @@ struct Entry {
     auth: Option<String>,
     username: Option<String>,
     password: Option<String>,
+    #[serde(rename = "identitytoken")]
+    identity_token: Option<String>,
 }
 
 /// What a helper answers.
@@ -67,7 +73,7 @@ pub(crate) async fn login(registry: &str) -> anyhow::Result<RegistryAuth> {
     };
     let config: Config =
         serde_json::from_slice(&text).with_context(|| format!("{} is no docker configuration", file.display()))?;
-    match config.login(registry) {
+    match config.login(registry).with_context(|| format!("{}, {registry}", file.display()))? {
         Login::Nowhere => Ok(RegistryAuth::Anonymous),
         Login::Here(auth) => Ok(auth),
         Login::Helper { name, server } => ask(&format!("docker-credential-{name}"), &server).await,
@@ -81,28 +87,34 @@ fn file() -> Option<PathBuf> {
 }
 
 impl Config {
-    fn login(&self, registry: &str) -> Login {
+    fn login(&self, registry: &str) -> anyhow::Result<Login> {
         let names = |known: &&String| host_of(known) == host_of(registry);
         if let Some((server, name)) = self.cred_helpers.iter().find(|(known, _)| names(known)) {
-            return Login::Helper { name: name.clone(), server: server.clone() };
+            return Ok(Login::Helper { name: name.clone(), server: server.clone() });
         }
         let entry = self.auths.iter().find(|(known, _)| names(known));
-        match (entry, &self.creds_store) {
-            (Some((server, _)), Some(store)) => Login::Helper { name: store.clone(), server: server.clone() },
-            (Some((_, entry)), None) => entry.login().map_or(Login::Nowhere, Login::Here),
-            (None, _) => Login::Nowhere,
-        }
+        Ok(match (entry, &self.creds_store) {
+            (entry, Some(store)) => {
+                let server = entry.map_or(registry, |(server, _)| server);
+                Login::Helper { name: store.clone(), server: server.to_owned() }
+            }
+            (Some((_, entry)), None) => entry.login()?.map_or(Login::Nowhere, Login::Here),
+            (None, None) => Login::Nowhere,
+        })
     }
 }
 
 impl Entry {
-    fn login(&self) -> Option<RegistryAuth> {
+    fn login(&self) -> anyhow::Result<Option<RegistryAuth>> {
+        ensure!(self.identity_token.is_none(), IS_TOKEN);
         if let (Some(user), Some(password)) = (&self.username, &self.password) {
-            return Some(RegistryAuth::Basic(user.clone(), password.clone()));
+            return Ok(Some(RegistryAuth::Basic(user.clone(), password.clone())));
         }
-        let text = String::from_utf8(STANDARD.decode(self.auth.as_ref()?).ok()?).ok()?;
-        let (user, password) = text.split_once(':')?;
-        Some(RegistryAuth::Basic(user.to_owned(), password.to_owned()))
+        let Some(auth) = &self.auth else { return Ok(None) };
+        let text = STANDARD.decode(auth).ok().and_then(|text| String::from_utf8(text).ok());
+        let text = text.context("its `auth` is no base64 of a user and a password")?;
+        let (user, password) = text.split_once(':').context("its `auth` has no password")?;
+        Ok(Some(RegistryAuth::Basic(user.to_owned(), password.to_owned())))
     }
 }
 
@@ -122,16 +134,19 @@ async fn ask(helper: &str, server: &str) -> anyhow::Result<RegistryAuth> {
         command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn()?;
         let mut input = child.stdin.take().context("it has no standard input")?;
-        input.write_all(server.as_bytes()).await?;
+        // One that does not read says why by its end.
+        let _unread = input.write_all(server.as_bytes()).await;
         drop(input);
-        let output = child.wait_with_output().await?;
+        let ended = tokio::time::timeout(HELPER_TIMEOUT, child.wait_with_output()).await;
+        let output = ended.with_context(|| format!("it has not ended for {HELPER_TIMEOUT:?}"))??;
         let said = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() && said.contains(NO_CREDENTIALS) {
             return Ok(RegistryAuth::Anonymous);
         }
-        ensure!(output.status.success(), "{}: {}", output.status, said.trim());
+        let also = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{}: {} {}", output.status, said.trim(), also.trim());
         let found: Found = serde_json::from_slice(&output.stdout).context("its answer is none")?;
-        ensure!(found.username != TOKEN_USER, "it has an identity token; log in with a password or an access token");
+        ensure!(found.username != TOKEN_USER, IS_TOKEN);
         Ok(RegistryAuth::Basic(found.username, found.secret))
     };
     asked.await.with_context(|| format!("{helper} does not give the credentials of {server}"))
@@ -167,16 +182,29 @@ mod tests {
             ("cloud.example", helper),
         ];
         for (registry, login) in table {
-            assert_eq!(config.login(registry), login, "{registry}");
+            assert_eq!(config.login(registry).unwrap(), login, "{registry}");
         }
     }
 
     #[test]
-    fn a_store_has_the_secrets_of_those_who_are_logged_in() {
-        let config = config(r#"{"auths": {"r.example": {}}, "credsStore": "desktop"}"#);
-        let helper = Login::Helper { name: "desktop".to_owned(), server: "r.example".to_owned() };
-        assert_eq!(config.login("r.example"), helper);
-        assert_eq!(config.login("other"), Login::Nowhere);
+    fn a_login_that_cannot_be_used_is_not_taken_for_none() {
+        for (entry, words) in [
+            (r#"{"auth": "%%"}"#, "no base64"),
+            (r#"{"auth": "bWU="}"#, "no password"),
+            (r#"{"auth": "bWU6", "identitytoken": "t"}"#, "an identity token"),
+        ] {
+            let error = config(&format!(r#"{{"auths": {{"r.example": {entry}}}}}"#)).login("r.example").unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_store_is_asked_for_every_registry() {
+        let config = config(r#"{"auths": {"https://r.example": {}}, "credsStore": "desktop"}"#);
+        for (registry, server) in [("r.example", "https://r.example"), ("other", "other")] {
+            let helper = Login::Helper { name: "desktop".to_owned(), server: server.to_owned() };
+            assert_eq!(config.login(registry).unwrap(), helper);
+        }
     }
 
     #[tokio::test]
@@ -190,6 +218,9 @@ mod tests {
         let helper = helper.to_str().unwrap();
         assert_eq!(ask(helper, "r.example\n").await.unwrap(), basic("u", "p"));
         assert_eq!(ask(helper, "other\n").await.unwrap(), RegistryAuth::Anonymous);
+        std::fs::write(helper, "#!/bin/sh\nexec <&-\necho locked >&2\nexit 3\n").unwrap();
+        let error = format!("{:#}", ask(helper, &"r".repeat(1 << 20)).await.unwrap_err());
+        assert!(error.contains("exit status: 3") && error.contains("locked"), "{error}");
         let error = ask("/nonexistent/helper", "r").await.unwrap_err();
         assert!(error.to_string().starts_with("/nonexistent/helper does not give"), "{error}");
     }

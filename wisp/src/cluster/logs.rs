@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use wisp_api::FunctionKey;
 use wisp_api::names::LABEL_REVISION;
 
-use super::{Cluster, objects, of_function, said};
+use super::{Cluster, is_final, objects, of_function, said};
 use crate::view::{LogLine, Stream};
 
 /// The container of a pod that is the instance.
@@ -27,6 +27,8 @@ const CONTAINER: &str = "instance";
 const READS_MAX: usize = 8;
 /// Pods that are followed at once: each is a connection to the API server.
 const FOLLOWED_MAX: usize = 100;
+/// What is read of one pod where nobody follows.
+const LOG_BYTES_MAX: i64 = 16 << 20;
 /// Lines that wait to be printed.
 const LINES_WAITING: usize = 256;
 /// Between two looks at a pod whose log broke off.
@@ -69,8 +71,14 @@ impl Cluster {
 /// The last lines of all pods, in the order of their times.
 async fn kept(pods: &Api<Pod>, listed: Vec<Pod>, tail: usize) -> anyhow::Result<Vec<LogLine>> {
     let read = listed.into_iter().filter(has_begun).map(|pod| async move {
-        let text = pods.logs(&pod.name_any(), &parameters(tail)).await.map_err(said);
-        let text = text.with_context(|| format!("the log of pod {} cannot be read", pod.name_any()))?;
+        let text = match pods.logs(&pod.name_any(), &parameters(tail)).await {
+            // It has gone since it was listed.
+            Err(kube::Error::Api(status)) if status.is_not_found() => String::new(),
+            text => {
+                let text = text.map_err(said);
+                text.with_context(|| format!("the log of pod {} cannot be read", pod.name_any()))?
+            }
+        };
         anyhow::Ok(text.lines().map(|text| line(&pod, text).1).collect::<Vec<_>>())
     });
     let logs: Vec<Vec<LogLine>> = stream::iter(read).buffered(READS_MAX).try_collect().await?;
@@ -81,7 +89,8 @@ async fn kept(pods: &Api<Pod>, listed: Vec<Pod>, tail: usize) -> anyhow::Result<
 
 fn parameters(tail: usize) -> LogParams {
     let tail_lines = Some(i64::try_from(tail).unwrap_or(i64::MAX));
-    LogParams { container: Some(CONTAINER.to_owned()), timestamps: true, tail_lines, ..LogParams::default() }
+    let container = Some(CONTAINER.to_owned());
+    LogParams { container, timestamps: true, tail_lines, limit_bytes: Some(LOG_BYTES_MAX), ..LogParams::default() }
 }
 
 /// Where lines go, and with how many a pod begins.
@@ -101,20 +110,22 @@ async fn follow_all(pods: Api<Pod>, selector: String, tail: Tail) {
             Some(_) = tasks.join_next() => {}
             change = changes.next() => match change {
                 Some(Ok(Event::Apply(pod) | Event::InitApply(pod))) if has_begun(&pod) => {
-                    if !seen.insert(pod.uid().unwrap_or_default()) {
+                    let uid = pod.uid().unwrap_or_default();
+                    if seen.contains(&uid) {
                         continue;
                     }
                     if tasks.len() >= FOLLOWED_MAX {
                         eprintln!("pod {} is left out: {FOLLOWED_MAX} are followed already", pod.name_any());
                         continue;
                     }
+                    seen.insert(uid);
                     tasks.spawn(follow_pod(pods.clone(), pod, tail.clone()));
                 }
                 Some(Ok(Event::Delete(pod))) => {
                     seen.remove(&pod.uid().unwrap_or_default());
                 }
                 Some(Ok(_)) => {}
-                Some(Err(watcher::Error::InitialListFailed(error @ kube::Error::Api(_)))) => {
+                Some(Err(watcher::Error::InitialListFailed(error))) if is_final(&error) => {
                     let _unread = tail.lines.send(Err(said(error))).await;
                     return;
                 }
@@ -130,8 +141,14 @@ async fn follow_all(pods: Api<Pod>, selector: String, tail: Tail) {
 async fn follow_pod(pods: Api<Pod>, pod: Pod, tail: Tail) {
     let mut last = None;
     loop {
-        if let Err(error) = follow_once(&pods, &pod, &tail, &mut last).await {
-            eprintln!("the log of pod {} breaks off: {error:#}", pod.name_any());
+        match follow_once(&pods, &pod, &tail, &mut last).await {
+            Ok(()) => {}
+            Err(LogError::Api(error)) if is_final(&error) => {
+                let error = said(error).context(format!("the log of pod {} cannot be read", pod.name_any()));
+                let _unread = tail.lines.send(Err(error)).await;
+                return;
+            }
+            Err(error) => eprintln!("the log of pod {} breaks off: {error}", pod.name_any()),
         }
         tokio::time::sleep(AGAIN_AFTER).await;
         let now = pods.get_opt(&pod.name_any()).await;
@@ -143,19 +160,35 @@ async fn follow_pod(pods: Api<Pod>, pod: Pod, tail: Tail) {
     }
 }
 
-async fn follow_once(pods: &Api<Pod>, pod: &Pod, tail: &Tail, last: &mut Option<Timestamp>) -> anyhow::Result<()> {
-    let mut parameters = LogParams { follow: true, ..parameters(tail.count) };
-    if last.is_some() {
-        (parameters.since_time, parameters.tail_lines) = (*last, None);
+/// Why a log breaks off.
+#[derive(Debug, thiserror::Error)]
+enum LogError {
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    #[error(transparent)]
+    Stream(#[from] std::io::Error),
+}
+
+async fn follow_once(
+    pods: &Api<Pod>,
+    pod: &Pod,
+    tail: &Tail,
+    last: &mut Option<Timestamp>,
+) -> Result<(), LogError> {
+    let mut parameters = LogParams { follow: true, limit_bytes: None, ..parameters(tail.count) };
+    let mut resumed = *last;
+    if resumed.is_some() {
+        (parameters.since_time, parameters.tail_lines) = (resumed, None);
     }
-    let stream = pods.log_stream(&pod.name_any(), &parameters).await.map_err(said)?;
+    let stream = pods.log_stream(&pod.name_any(), &parameters).await?;
     let mut lines = std::pin::pin!(stream.lines());
     while let Some(text) = lines.try_next().await? {
         let (time, line) = line(pod, &text);
-        // The API server begins with the whole second.
-        if time.is_some() && time <= *last {
+        // The API server begins with the whole second. Later lines may have equal times, and those of two streams cross.
+        if resumed.is_some() && time.is_some() && time <= resumed {
             continue;
         }
+        resumed = None;
         *last = time.or(*last);
         if tail.lines.send(Ok(line)).await.is_err() {
             return Ok(());

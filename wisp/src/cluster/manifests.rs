@@ -2,14 +2,17 @@
 //!
 //! They are applied as they are written, without the defaults, so that a field that nobody wrote stays nobody's.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::core::ApiResource;
 use serde_json::Value;
-use wisp_api::validate::{Target, validate};
-use wisp_api::{FunctionKey, WarmPool, WasmFunction};
+use wisp_api::sources::{SourceKey, SourceKind, Sources, of_secret};
+use wisp_api::validate::{Target, validate, validate_component};
+use wisp_api::{FunctionKey, WarmPool, WasmFunction, WasmFunctionSpec};
 
 use crate::up::manifest::{Document, typed};
 
@@ -25,6 +28,8 @@ pub(crate) struct Planned {
     pub(crate) object: Value,
     /// The file that has to become an image before.
     pub(crate) component: Option<ComponentFile>,
+    /// ConfigMaps and Secrets that it needs.
+    names: BTreeSet<SourceKey>,
 }
 
 /// A component that is a file of this machine.
@@ -68,6 +73,15 @@ pub(crate) fn plan(documents: Vec<Document>, wishes: Wishes<'_>) -> Result<Vec<P
             Err(problem) => problems.push(format!("{file}: {problem}")),
         }
     }
+    let mut seen = BTreeSet::new();
+    for object in &all {
+        if !seen.insert((object.kind, object.namespace.clone(), object.name.clone())) {
+            problems.push(format!("{object} is there twice"));
+        }
+    }
+    // A folder may hold many that are nobody's business here.
+    let named: BTreeSet<_> = all.iter().flat_map(|planned| planned.names.iter().cloned()).collect();
+    all.retain(|planned| planned.source().is_none_or(|source| named.contains(&source)));
     let functions = all.iter().filter(|planned| planned.kind == Kind::WasmFunction).count();
     if functions == 0 && problems.is_empty() {
         problems.push("there is no WasmFunction in what was given".to_owned());
@@ -96,15 +110,21 @@ fn planned(document: Document, wishes: Wishes<'_>) -> Result<Planned, String> {
     }
     let namespace = namespace(&object, wishes)?;
     object["metadata"]["namespace"] = namespace.as_str().into();
-    let mut planned = Planned { kind, namespace, name, object, component: None };
-    if kind == Kind::WasmFunction {
-        planned.check_function(&file, wishes.component)?;
+    let mut planned = Planned { kind, namespace, name, object, component: None, names: BTreeSet::new() };
+    match kind {
+        Kind::WasmFunction => planned.check_function(&file, wishes.component)?,
+        Kind::Secret => planned.encode_text()?,
+        Kind::ConfigMap | Kind::WarmPool => {}
     }
     Ok(planned)
 }
 
 fn namespace(object: &Value, wishes: Wishes<'_>) -> Result<String, String> {
-    match (object["metadata"]["namespace"].as_str(), wishes.namespace) {
+    let own = &object["metadata"]["namespace"];
+    if !own.is_null() && !own.is_string() {
+        return Err(format!("metadata.namespace: {own} is no name; write it in quotes"));
+    }
+    match (own.as_str(), wishes.namespace) {
         (Some(own), Some(given)) if own != given => {
             Err(format!("metadata.namespace is {own:?}, and --namespace is {given:?}; leave one out"))
         }
@@ -126,16 +146,42 @@ impl Planned {
             let sha256 = self.object["spec"]["component"]["sha256"].as_str().map(str::to_owned);
             self.component = Some(ComponentFile { path, sha256 });
         }
+        let written: WasmFunction = typed(self.object.clone())?;
         let mut checked = self.clone();
         if checked.component.is_some() {
             checked.run_image(PUSHED);
         }
         let function: WasmFunction = typed(checked.object)?;
-        let problems = validate(&self.name, &function.spec, Target::Cluster);
-        if problems.is_empty() {
-            return Ok(());
+        // A component that is written must make sense, though another is run.
+        let problems = validate_component(&written.spec.component, Target::Embedded);
+        let problems = problems.into_iter().chain(validate(&self.name, &function.spec, Target::Cluster));
+        let problems: BTreeSet<String> = problems.map(|problem| problem.to_string()).collect();
+        if !problems.is_empty() {
+            return Err(problems.into_iter().collect::<Vec<_>>().join("; "));
         }
-        Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        self.names = names(&self.namespace, &function.spec);
+        Ok(())
+    }
+
+    /// Puts `stringData` into `data`, as the API server does: it forgets who applied the former.
+    fn encode_text(&mut self) -> Result<(), String> {
+        let secret: Secret = typed(self.object.clone())?;
+        if secret.string_data.is_some() {
+            let data = of_secret(secret).into_iter().map(|(key, value)| (key, ByteString(value)));
+            self.object["data"] = serde_json::json!(data.collect::<BTreeMap<_, _>>());
+            self.object.as_object_mut().map(|object| object.remove("stringData"));
+        }
+        Ok(())
+    }
+
+    /// What functions name it by, when it is a ConfigMap or a Secret.
+    fn source(&self) -> Option<SourceKey> {
+        let kind = match self.kind {
+            Kind::ConfigMap => SourceKind::ConfigMap,
+            Kind::Secret => SourceKind::Secret,
+            Kind::WarmPool | Kind::WasmFunction => return None,
+        };
+        Some(SourceKey { kind, namespace: self.namespace.clone(), name: self.name.clone() })
     }
 
     /// Gives the function an image in place of what it ran before.
@@ -147,6 +193,17 @@ impl Planned {
     pub(crate) fn key(&self) -> FunctionKey {
         FunctionKey::new(&self.namespace, &self.name)
     }
+}
+
+/// The ConfigMaps and Secrets that a function names.
+fn names(namespace: &str, spec: &WasmFunctionSpec) -> BTreeSet<SourceKey> {
+    let maps = spec.volumes.iter().filter_map(|volume| volume.config_map.as_ref()).map(|map| &map.name);
+    let secrets = spec.volumes.iter().filter_map(|volume| volume.secret.as_ref()).map(|secret| &secret.secret_name);
+    let pulls = spec.pod.image_pull_secrets.iter().map(|secret| &secret.name);
+    let secrets = secrets.chain(pulls).chain([&spec.ingress.tls_secret]);
+    let all = maps.map(|name| (SourceKind::ConfigMap, name)).chain(secrets.map(|name| (SourceKind::Secret, name)));
+    let key = |(kind, name): (_, &String)| SourceKey { kind, namespace: namespace.to_owned(), name: name.clone() };
+    Sources::of_environment(namespace, spec).into_iter().chain(all.map(key)).collect()
 }
 
 impl Kind {
@@ -189,16 +246,25 @@ mod tests {
 
     #[test]
     fn what_functions_name_is_applied_before_them_and_all_get_a_namespace() {
-        let given = vec![
-            function(&json!({"image": "r/x:1"})),
-            document("Secret", &json!({})),
-            document("ConfigMap", &json!({})),
-        ];
+        let mut named = function(&json!({"image": "r/x:1"}));
+        named.object["spec"]["envFrom"] = json!([{"configMapRef": {"name": "hello"}}]);
+        named.object["spec"]["ingress"] = json!({"tlsSecret": "hello"});
+        let spec = named.object["spec"].clone();
+        let stranger = document("Secret", &json!({"metadata": {"name": "stranger"}}));
+        let given = vec![named, stranger, document("Secret", &json!({})), document("ConfigMap", &json!({}))];
         let all = plan(given, wishes()).unwrap();
         let order: Vec<String> = all.iter().map(ToString::to_string).collect();
         assert_eq!(order, ["ConfigMap dev/hello", "Secret dev/hello", "WasmFunction dev/hello"]);
         assert_eq!(all[2].object["metadata"]["namespace"], "dev");
-        assert_eq!(all[2].object["spec"], json!({"component": {"image": "r/x:1"}}), "no default is written");
+        assert_eq!(all[2].object["spec"], spec, "no default is written");
+    }
+
+    #[test]
+    fn text_of_a_secret_is_written_where_it_is_kept() {
+        let mut secret = planned(document("Secret", &json!({"stringData": {"k": "hi"}, "data": {"l": "eA=="}})), wishes());
+        let secret = secret.as_mut().unwrap();
+        assert_eq!(secret.object["data"], json!({"k": "aGk=", "l": "eA=="}));
+        assert!(secret.object.get("stringData").is_none());
     }
 
     #[test]
@@ -217,7 +283,8 @@ mod tests {
         let all = plan(vec![function(&json!({"image": "r/x:1"}))], given).unwrap();
         assert_eq!(all[0].component.as_ref().unwrap().path, PathBuf::from("mine.wasm"));
         let two = vec![function(&json!({"image": "r/x:1"})), function(&json!({"image": "r/x:1"}))];
-        assert!(plan(two, given).unwrap_err().contains("single function"));
+        let problems = plan(two, given).unwrap_err();
+        assert!(problems.contains("single function") && problems.contains("WasmFunction dev/hello is there twice"));
     }
 
     #[test]
@@ -228,6 +295,10 @@ mod tests {
             (function(&json!({})), "spec.component: give exactly one of image, url and path"),
             (document("WasmFunction", &json!({"spec": "x"})), "spec is missing"),
             (function(&json!({"imag": "x"})), "unknown field `imag`"),
+            (function(&json!({"path": "x", "imag": "x"})), "unknown field `imag`"),
+            (function(&json!({"path": "x", "image": "r/x:1"})), "spec.component: give exactly one of image, url and path"),
+            (function(&json!({"path": "x", "sha256": "1"})), "spec.component.sha256: must be 64 lower-case hex digits"),
+            (document("Secret", &json!({"metadata": {"name": "s", "namespace": 5}})), "5 is no name"),
             (document("ConfigMap", &json!({"metadata": {}})), "metadata.name is missing"),
             (document("ConfigMap", &json!({})), "there is no WasmFunction"),
         ];

@@ -17,9 +17,11 @@ pub(crate) mod traffic;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use http::StatusCode;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::client::UpgradeConnectionError;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -35,6 +37,29 @@ use crate::view::{Detail, Overview};
 const MANAGER: &str = "wisp";
 /// An API server that is there answers sooner.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// It ends its own work on a request after as long.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A function at a moment, for a change that takes it as it was.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) key: FunctionKey,
+    /// `metadata.resourceVersion`.
+    pub(crate) version: String,
+}
+
+/// What the API server says to whom it does not let.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Denied(String);
+
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    Done,
+    /// The object had changed meanwhile: it must be looked at again.
+    Stale,
+}
 
 /// A cluster with Wisp on it.
 pub(crate) struct Cluster {
@@ -67,7 +92,10 @@ impl Cluster {
         let functions = self.list::<WasmFunction>(namespace, "").await?;
         let pods = self.list::<Pod>(namespace, &format!("{LABEL_INSTANCE}=true")).await?;
         let pools = self.list::<WarmPool>(namespace, "").await?;
-        let mut functions: Vec<_> = functions.iter().map(|function| objects::function(function, &pods)).collect();
+        let pods = objects::by_function(&pods);
+        let ours = |function: &WasmFunction| pods.get(&objects::key(function)).cloned().unwrap_or_default();
+        let mut functions: Vec<_> =
+            functions.iter().map(|function| objects::function(function, &ours(function))).collect();
         functions.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         Ok(Overview {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -91,7 +119,7 @@ impl Cluster {
 
     /// A function, if it is there.
     pub(crate) async fn function(&self, key: &FunctionKey) -> anyhow::Result<Option<WasmFunction>> {
-        self.functions(key).get_opt(&key.name).await.map_err(|error| self.said(error))
+        self.asked(self.functions(key).get_opt(&key.name)).await
     }
 
     /// A function's revisions, oldest first.
@@ -104,10 +132,13 @@ impl Cluster {
 
     /// Deletes a function; none when there is no such function.
     pub(crate) async fn delete(&self, key: &FunctionKey) -> anyhow::Result<Option<()>> {
-        match self.functions(key).delete(&key.name, &DeleteParams::default()).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-            deleted => deleted.map(|_| Some(())).map_err(|error| self.said(error)),
-        }
+        let deleted = async {
+            match self.functions(key).delete(&key.name, &DeleteParams::default()).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+                deleted => deleted.map(|_| Some(())),
+            }
+        };
+        self.asked(deleted).await
     }
 
     /// Applies one object; what this program set before and does not set now is taken away.
@@ -115,17 +146,35 @@ impl Cluster {
         let resource = planned.kind.resource();
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &planned.namespace, &resource);
         let parameters = PatchParams::apply(MANAGER).force();
-        let applied = api.patch(&planned.name, &parameters, &Patch::Apply(&planned.object)).await;
-        applied.map(drop).map_err(|error| self.said(error)).with_context(|| format!("{planned} is not applied"))
+        let patch = Patch::Apply(&planned.object);
+        let applied = self.asked(api.patch(&planned.name, &parameters, &patch)).await;
+        applied.map(drop).with_context(|| format!("{planned} is not applied"))
     }
 
-    /// Sets where a function's requests go.
-    pub(crate) async fn set_traffic(&self, key: &FunctionKey, targets: &[TrafficTarget]) -> anyhow::Result<()> {
+    /// Sets where a function's requests go, unless it has changed since `seen`.
+    pub(crate) async fn set_traffic(&self, seen: &Seen, targets: &[TrafficTarget]) -> anyhow::Result<Written> {
         // None, so that the field is gone and nobody's.
         let traffic = (!targets.is_empty()).then_some(targets);
-        let patch = serde_json::json!({"spec": {"traffic": traffic}});
+        let patch = serde_json::json!({
+            "metadata": {"resourceVersion": seen.version},
+            "spec": {"traffic": traffic},
+        });
         let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        self.functions(key).patch(&key.name, &parameters, &Patch::Merge(&patch)).await.map(drop).map_err(|error| self.said(error))
+        let written = async {
+            match self.functions(&seen.key).patch(&seen.key.name, &parameters, &Patch::Merge(&patch)).await {
+                Err(kube::Error::Api(status)) if status.is_conflict() => Ok(Written::Stale),
+                written => written.map(|_| Written::Done),
+            }
+        };
+        self.asked(written).await
+    }
+
+    /// What the API server answers, in time.
+    async fn asked<T>(&self, answer: impl Future<Output = kube::Result<T>>) -> anyhow::Result<T> {
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await;
+        let answer =
+            answer.with_context(|| format!("the API server {} has not answered for {ANSWER_TIMEOUT:?}", self.address))?;
+        answer.map_err(|error| self.said(error))
     }
 
     /// As [`said`], with the address that was asked.
@@ -149,13 +198,15 @@ impl Cluster {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
         };
-        match api.list(&ListParams::default().labels(labels)).await {
-            Ok(listed) => Ok(listed.items),
-            Err(kube::Error::Api(status)) if status.code == 404 => {
-                Err(anyhow!("{} knows no {}; is Wisp installed there?", self.address, K::plural(&())))
+        let listed = async {
+            match api.list(&ListParams::default().labels(labels)).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+                listed => listed.map(Some),
             }
-            Err(error) => Err(self.said(error)),
-        }
+        };
+        let listed = self.asked(listed).await?;
+        let unknown = || format!("{} knows no {}; is Wisp installed there?", self.address, K::plural(&()));
+        Ok(listed.with_context(unknown)?.items)
     }
 }
 
@@ -188,7 +239,16 @@ fn of_function(key: &FunctionKey) -> String {
 /// What the API server says, without the words of the client around it.
 fn said(error: kube::Error) -> anyhow::Error {
     match error {
+        kube::Error::Api(status) if [401, 403].contains(&status.code) => Denied(status.message).into(),
+        kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(StatusCode::FORBIDDEN)) => {
+            Denied("it is forbidden".to_owned()).into()
+        }
         kube::Error::Api(status) if !status.message.is_empty() => anyhow!("{}", status.message),
         error => anyhow::Error::new(error).context("the API server cannot be asked"),
     }
+}
+
+/// Whether asking again would bring the same: the rights are missing, or the kind is.
+fn is_final(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if [401, 403, 404].contains(&status.code))
 }

@@ -1,5 +1,6 @@
 //! Objects of the API server in the form of [`crate::view`]. Pure.
 
+use std::collections::HashMap;
 use std::str::FromStr;
 
 use jiff::Timestamp;
@@ -8,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 use wisp_api::names::{ANNOTATION_LEAVING, LABEL_FUNCTION, LABEL_REVISION};
 use wisp_api::status::{Reason, WasmFunctionStatus};
-use wisp_api::{WasmFunction, WasmRevision};
+use wisp_api::{FunctionKey, WasmFunction, WasmRevision};
 
 use crate::view::{Detail, Event, Function, Instance, Ready, Revision};
 
@@ -25,7 +26,7 @@ pub(super) fn detail(
     seen: (String, Timestamp),
 ) -> Detail {
     let (origin, now) = seen;
-    let shown = self::function(function, pods);
+    let shown = self::function(function, &pods.iter().collect::<Vec<_>>());
     let mut events: Vec<Event> = status(function).conditions.iter().map(event).collect();
     events.sort_by_key(|event| event.unix_millis);
     Detail {
@@ -38,15 +39,28 @@ pub(super) fn detail(
     }
 }
 
-/// A function; of `pods`, those that are its own are counted.
-pub(super) fn function(function: &WasmFunction, pods: &[Pod]) -> Function {
+/// Which function each pod belongs to.
+pub(super) fn by_function(pods: &[Pod]) -> HashMap<FunctionKey, Vec<&Pod>> {
+    let mut found: HashMap<FunctionKey, Vec<&Pod>> = HashMap::new();
+    for pod in pods {
+        if let Some(function) = pod.labels().get(LABEL_FUNCTION) {
+            found.entry(FunctionKey::new(pod.namespace().unwrap_or_default(), function)).or_default().push(pod);
+        }
+    }
+    found
+}
+
+pub(super) fn key(function: &WasmFunction) -> FunctionKey {
+    FunctionKey::new(function.namespace().unwrap_or_default(), function.name_any())
+}
+
+/// A function with its own pods.
+pub(super) fn function(function: &WasmFunction, pods: &[&Pod]) -> Function {
     let status = status(function);
     let (ready, reason, message) = condition(function);
     let (name, namespace) = (function.name_any(), function.namespace().unwrap_or_default());
-    let ours =
-        |pod: &&Pod| pod.labels().get(LABEL_FUNCTION) == Some(&name) && pod.namespace().as_deref() == Some(&namespace);
     let count = |wanted: &str| {
-        let found = pods.iter().filter(ours).filter(|pod| state(pod) == wanted).count();
+        let found = pods.iter().filter(|pod| state(pod) == wanted).count();
         u32::try_from(found).unwrap_or(u32::MAX)
     };
     Function {
@@ -66,21 +80,26 @@ pub(super) fn function(function: &WasmFunction, pods: &[Pod]) -> Function {
     }
 }
 
+/// Whether the operator has looked at the present spec.
+pub(super) fn is_seen(function: &WasmFunction) -> bool {
+    let status = status(function);
+    status.observed_generation == function.metadata.generation && !status.conditions.is_empty()
+}
+
 /// Whether a function can answer requests by its present spec, why, and what to do.
 pub(super) fn condition(function: &WasmFunction) -> (Ready, Reason, String) {
     let status = status(function);
     let found = status.conditions.iter().find(|condition| condition.type_ == "Ready");
-    let waiting = || (Ready::Unknown, Reason::Progressing, "the operator has not looked at it yet".to_owned());
-    let Some(found) = found else { return waiting() };
-    if status.observed_generation != function.metadata.generation {
-        return waiting();
-    }
-    let reason = serde_json::from_value(found.reason.as_str().into()).unwrap_or(Reason::Progressing);
-    let ready = match (found.status.as_str(), reason) {
+    let Some(found) = found.filter(|_| is_seen(function)) else {
+        return (Ready::Unknown, Reason::Progressing, "the operator has not looked at it yet".to_owned());
+    };
+    let known: Option<Reason> = serde_json::from_value(found.reason.as_str().into()).ok();
+    let ready = match (found.status.as_str(), known) {
         ("True", _) => Ready::True,
-        (_, Reason::Progressing) => Ready::Unknown,
+        (_, Some(Reason::Progressing)) => Ready::Unknown,
         _ => Ready::False,
     };
+    let reason = known.unwrap_or(Reason::Progressing);
     let message = if found.message.is_empty() { found.reason.to_lowercase() } else { found.message.clone() };
     (ready, reason, message)
 }
@@ -213,8 +232,7 @@ mod tests {
         let pods = [
             pod("a", &json!({})),
             pod("b", &json!({"annotations": {"wisp.dev/leaving": "drains"}})),
-            pod("c", &json!({"labels": {"wisp.dev/function": "other"}})),
-            pod("d", &json!({"deletionTimestamp": "1970-01-01T00:03:00Z"})),
+            pod("c", &json!({"deletionTimestamp": "1970-01-01T00:03:00Z"})),
         ];
         let now = Timestamp::from_second(180).unwrap();
         let found = detail(&hello(&status(2, "True", "Ready")), &[], &pods, ("here".to_owned(), now));
@@ -223,6 +241,15 @@ mod tests {
         assert_eq!(found.function.created_unix_seconds, 60);
         assert_eq!((found.instances[0].state.as_str(), found.instances[0].age_millis), ("ready", 60_000));
         assert_eq!((found.events[0].reason.as_str(), found.events[0].unix_millis), ("Ready", 180_000));
+    }
+
+    #[test]
+    fn pods_are_found_by_their_function() {
+        let other = pod("b", &json!({"labels": {"wisp.dev/function": "other"}}));
+        let pods = [pod("a", &json!({})), other, pod("c", &json!({"labels": {}}))];
+        let found = by_function(&pods);
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[&FunctionKey::new("shop", "hello")][0].name_any(), "a");
     }
 
     #[test]

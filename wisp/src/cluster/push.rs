@@ -1,5 +1,7 @@
 //! Makes an OCI artifact of a component, as the Wasm working group of the CNCF defines it, and pushes it.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,8 +44,7 @@ pub(crate) enum Scheme {
 }
 
 impl Repository {
-    /// Pushes the component of a function and returns what to run it by. What is there already is not sent again, and
-    /// equal content has an equal name.
+    /// Pushes the component of a function and returns what to run it by. Equal content has an equal name.
     ///
     /// # Errors
     /// When the file is no component, or the registry does not take it.
@@ -90,13 +91,15 @@ impl Repository {
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let cannot = || format!("cannot read {}; build it with `wisp build`", path.display());
-    let size = std::fs::metadata(path).with_context(cannot)?.len();
+    let mut file = File::open(path).with_context(cannot)?;
+    ensure!(file.metadata().with_context(cannot)?.is_file(), "{} is no file", path.display());
+    let mut bytes = Vec::new();
+    file.by_ref().take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes).with_context(cannot)?;
     ensure!(
-        size <= COMPONENT_BYTES_MAX,
-        "{} has {size} bytes; at most {COMPONENT_BYTES_MAX} are taken",
+        bytes.len() as u64 <= COMPONENT_BYTES_MAX,
+        "{} has more than {COMPONENT_BYTES_MAX} bytes, which are the most that is taken",
         path.display()
     );
-    let bytes = std::fs::read(path).with_context(cannot)?;
     ensure!(bytes.starts_with(MAGIC), "{} is no WebAssembly", path.display());
     Ok(bytes)
 }
@@ -107,7 +110,10 @@ fn reference(repository: &str, function: &str, sha256: &str) -> anyhow::Result<R
         repository.parse().with_context(|| format!("{repository:?} is no repository such as registry.example/team"))?;
     let named = parsed.digest().is_some() || parsed.tag().is_some_and(|tag| repository.ends_with(&format!(":{tag}")));
     ensure!(!named, "give --push a repository without a tag; each component gets one of its own");
-    ensure!(repository.contains('/'), "{repository:?} names no registry; give registry.example/team/functions");
+    // A first part that is no host would be taken for a folder of the registry that everybody shares.
+    let host = repository.split_once('/').map(|(host, _)| host).unwrap_or_default();
+    let names_host = host == "localhost" || host.contains(['.', ':']);
+    ensure!(names_host, "{repository:?} names no registry; give registry.example/team/functions");
     let tag = format!("{function}-{}", &sha256[..TAG_DIGITS]);
     Ok(Reference::with_tag(parsed.registry().to_owned(), parsed.repository().to_owned(), tag))
 }
@@ -137,7 +143,7 @@ mod tests {
         for (repository, wanted) in table {
             assert_eq!(reference(repository, "hello", &sha256).unwrap().to_string(), wanted);
         }
-        for bad in ["r.example/x:1", "r.example/X", "functions", "r.example/x@sha256:", ""] {
+        for bad in ["r.example/x:1", "r.example/X", "functions", "team/functions", "r.example/x@sha256:", ""] {
             assert!(reference(bad, "hello", &sha256).is_err(), "{bad:?}");
         }
     }

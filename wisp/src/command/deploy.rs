@@ -12,6 +12,7 @@ use crate::cli::{DeployArgs, Output};
 use crate::cluster::Cluster;
 use crate::cluster::manifests::{Kind, Planned, Wishes, plan};
 use crate::cluster::push::{Repository, Scheme};
+use crate::cluster::ready::Goal;
 use crate::source::Source;
 use crate::up::manifest;
 
@@ -32,7 +33,7 @@ pub(super) async fn run(args: DeployArgs, source: &Source, output: Output) -> an
         let key = function.key();
         let patience = deadline.saturating_duration_since(Instant::now());
         let tell = |step: &str| eprintln!("{key}: {}", printable(step));
-        let found = cluster.until_ready(&key, patience, tell).await?;
+        let found = cluster.until(Goal::Ready, &key, (patience, tell)).await?;
         if output == Output::Text {
             write_text(&sentence(&found))?;
         }
@@ -71,7 +72,7 @@ async fn push(args: &DeployArgs, planned: &mut [Planned]) -> anyhow::Result<()> 
         })?;
         let repository = Repository { name, ca: args.registry_ca.clone(), scheme };
         let image = repository.push(&function.name, &component).await?;
-        eprintln!("{function} runs {image}");
+        eprintln!("{function} is pushed as {image}");
         function.run_image(&image);
     }
     Ok(())
@@ -84,10 +85,12 @@ fn sentence(function: &WasmFunction) -> String {
     let mut text = format!("{name} is ready: {url}\n");
     let latest = latest.unwrap_or_default();
     if !status.traffic.iter().any(|target| target.percent > 0 && target.revision == latest) {
-        let shares: Vec<String> =
-            status.traffic.iter().map(|target| format!("{} {}%", target.revision, target.percent)).collect();
+        let shares = status.traffic.iter().filter(|target| target.percent > 0);
+        let shares: Vec<String> = shares.map(|target| format!("{} {}%", target.revision, target.percent)).collect();
+        let namespace = function.metadata.namespace.as_deref().unwrap_or_default();
         text += &format!(
-            "{latest} gets no requests, as spec.traffic says: {}; `kubectl wisp rollback {name} --latest` sends them there\n",
+            "{latest} gets no requests, as spec.traffic says: {}; `kubectl wisp rollback {name} -n {namespace} --latest` \
+             sends them there\n",
             shares.join(", ")
         );
     }

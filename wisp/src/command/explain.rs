@@ -34,7 +34,7 @@ pub(super) async fn run(args: ExplainArgs, source: &Source, output: Output) -> a
     }
     let decisions: BTreeMap<String, Vec<Explained>> = source.parse(&answer)?;
     if decisions.is_empty() {
-        eprintln!("no revision has traffic; {}", detail.function.message);
+        eprintln!("the autoscaler has decided nothing; {}", detail.function.message);
     }
     let view = View { detail: &detail, paint: Paint::of(&io::stdout()), zone: TimeZone::system() };
     let parts: Vec<String> = decisions.iter().map(|(revision, decisions)| view.revision(revision, decisions)).collect();

@@ -19,8 +19,11 @@ pub(super) async fn found<T>(source: &Source, key: &FunctionKey, answer: Option<
     if let Some(answer) = answer {
         return Ok(answer);
     }
-    let overview: Overview = source.parse(&source.overview(source.neighbours(key)).await?)?;
-    Err(anyhow::anyhow!(unknown(key, &overview.functions, source.how_to_get_one())))
+    let near = source.overview(source.neighbours(key)).await;
+    let near = near.and_then(|overview| source.parse::<Overview>(&overview));
+    // Who may get a function need not be allowed to list what there is.
+    let functions = near.map_err(|_| anyhow::anyhow!("there is no function {:?} in namespace {:?}", key.name, key.namespace))?;
+    Err(anyhow::anyhow!(unknown(key, &functions.functions, source.how_to_get_one())))
 }
 
 fn unknown(key: &FunctionKey, known: &[Function], how_to_get_one: &str) -> String {

@@ -160,6 +160,7 @@ impl Reader {
             Err(message) => return self.problem(path, None, message),
         };
         let before = self.found();
+        let written = self.documents.as_ref().map_or(0, Vec::len);
         let mut others = 0;
         // One after the other: thousands at once would take much memory for a moment.
         let mut bytes = text.as_bytes();
@@ -167,7 +168,10 @@ impl Reader {
             let document = match document {
                 Ok(document) => document,
                 // Other tools' templates are no YAML; only a file that says it is ours is worth a complaint.
-                Err(_) if strictness == Strictness::MayBeAnything && !text.contains(API_VERSION) => return,
+                Err(_) if strictness == Strictness::MayBeAnything && !text.contains(API_VERSION) => {
+                    // Half a file is nothing that anybody wrote.
+                    return self.documents.iter_mut().for_each(|documents| documents.truncate(written));
+                }
                 Err(error) => return self.problem(path, None, format!("is no YAML: {error}")),
             };
             let field = |name: &str| document.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned();

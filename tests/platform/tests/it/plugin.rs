@@ -208,9 +208,9 @@ async fn a_host_that_another_function_has_is_said_when_it_is_deployed() {
     let manifest = json!({"apiVersion": "wisp.dev/v1alpha1", "kind": "WasmFunction",
                           "metadata": {"name": "late"}, "spec": first.spec});
     std::fs::write(developer.home.path().join("late.yaml"), manifest.to_string()).unwrap();
-    let said = developer.run(&["deploy", "late.yaml"]).await.unwrap();
+    let said = developer.run(&["deploy", "late.yaml", "--timeout", "20"]).await.unwrap();
     assert_eq!(said.code, Some(1), "{said:?}");
-    for words in ["default/late cannot run", "same.example", "owner"] {
+    for words in ["default/late is not ready after", "same.example", "owner"] {
         assert!(said.err.contains(words), "{words}: {said:?}");
     }
 }
