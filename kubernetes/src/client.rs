@@ -2,11 +2,18 @@
 
 use std::time::Duration;
 
+use kube::client::ClientBuilder;
 use kube::{Client, Config};
+use tower::limit::ConcurrencyLimitLayer;
+use tower::timeout::TimeoutLayer;
 
 /// Calls that are no watches end sooner than this, or something is wrong.
 const READ_TIMEOUT: Duration = Duration::from_secs(295);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The API server gives up its own work on a call after this time.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Each is a connection, which holds some 60 KiB for a minute and a half after it.
+const CALLS_MAX: usize = 16;
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
@@ -24,8 +31,22 @@ pub enum ClientError {
 /// # Errors
 /// When there is no configuration, or it is broken.
 pub async fn client() -> Result<Client, ClientError> {
+    Ok(Client::try_from(config().await?)?)
+}
+
+/// The same for whoever asks much at once: what exceeds a number of calls waits for those before it, instead of each
+/// opening a connection of its own. A watch is a call until it begins.
+///
+/// # Errors
+/// When there is no configuration, or it is broken.
+pub async fn bounded_client() -> Result<Client, ClientError> {
+    let (answers, calls) = (TimeoutLayer::new(ANSWER_TIMEOUT), ConcurrencyLimitLayer::new(CALLS_MAX));
+    Ok(ClientBuilder::try_from(config().await?)?.with_layer(&answers).with_layer(&calls).build())
+}
+
+async fn config() -> Result<Config, ClientError> {
     let mut config = Config::infer().await?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
-    Ok(Client::try_from(config)?)
+    Ok(config)
 }

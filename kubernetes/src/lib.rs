@@ -15,6 +15,6 @@ pub mod lease;
 mod term;
 
 pub use apply::{ApplyError, apply};
-pub use client::client;
+pub use client::{bounded_client, client};
 pub use identity::{Identity, ReviewError, review_token};
 pub use lease::{Lease, LeaseOf, LeaseSettings, Lost, Tenure};

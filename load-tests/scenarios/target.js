@@ -16,6 +16,10 @@ const started = new Trend('cold_start', true);
 const queued = new Trend('queue', true);
 const failures = new Counter('failures');
 
+// Failures that each of the users of a run tells of.
+const TOLD_MAX = 3;
+let told = 0;
+
 // One request to function `n`, counted under `phase`.
 export function ask(n, phase) {
   const host = HOST.replace('{n}', n);
@@ -25,6 +29,8 @@ export function ask(n, phase) {
   const good = check(answer, { 'status is 200': (r) => r.status === 200 }, tags);
   if (!good) {
     failures.add(1, tags);
+    told += 1;
+    if (told <= TOLD_MAX) console.error(`${host}: ${answer.status || answer.error} ${answer.body || ''}`.trim());
     return answer;
   }
   const start = timing(answer, 'start');

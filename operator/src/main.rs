@@ -56,7 +56,7 @@ async fn main() -> Result<()> {
     let port = admin_port(registry, Arc::clone(&is_ready), Arc::clone(&shown));
     let admin = tokio::spawn(serve_admin(listener, port, shutdown.clone()));
 
-    let client = wisp_kubernetes::client().await?;
+    let client = wisp_kubernetes::bounded_client().await?;
     let ended = operate(&args, client, Seen { metrics, is_ready, shown }, &shutdown).await;
     shutdown.cancel();
     stop.abort();
@@ -89,7 +89,8 @@ async fn operate(args: &Args, client: Client, seen: Seen, shutdown: &Cancellatio
     seen.is_ready.store(true, Ordering::Relaxed);
 
     let of = LeaseOf { namespace: &args.namespace, name: MANAGER, identity: &args.name };
-    let lease = Lease::new(client.clone(), of, lease_settings());
+    // Its calls must not wait for any other.
+    let lease = Lease::new(wisp_kubernetes::client().await?, of, lease_settings());
     tracing::info!("waiting to lead");
     if shutdown.run_until_cancelled(lease.acquire()).await.is_none() {
         return Ok(());

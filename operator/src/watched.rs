@@ -10,7 +10,7 @@ use futures::{FutureExt, Stream, StreamExt, stream};
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
-use kube::{Api, Resource};
+use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 /// Changed objects, for a controller.
@@ -22,7 +22,8 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     let (store, writer) = reflector::store();
-    let events = watcher(objects, config).default_backoff();
+    // Who set which field is of no use here, and as large as the object.
+    let events = watcher(objects, config).default_backoff().modify(|object| object.managed_fields_mut().clear());
     let changes = follow(store.clone(), writer, events).boxed();
     (store, changes)
 }
@@ -69,7 +70,6 @@ where
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::Service;
-    use kube::ResourceExt;
     use serde_json::json;
 
     use super::*;
