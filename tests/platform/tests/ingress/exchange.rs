@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Collected, Empty, Full};
 use hyper::client::conn::{http1, http2};
@@ -28,9 +28,8 @@ pub(crate) fn no_body() -> Body {
     Empty::new().boxed()
 }
 
-/// One piece, and trailers behind it.
-pub(crate) fn with_trailers(piece: &'static [u8], trailers: HeaderMap) -> Body {
-    Full::new(Bytes::from_static(piece)).with_trailers(async { Some(Ok(trailers)) }).boxed()
+pub(crate) fn message(bytes: &'static [u8]) -> Body {
+    Full::new(Bytes::from_static(bytes)).boxed()
 }
 
 /// By HTTP/1.1, without TLS.
