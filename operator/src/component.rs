@@ -7,6 +7,7 @@ mod compiler;
 mod credentials;
 mod download;
 mod layers;
+mod name;
 mod pull;
 
 use std::collections::HashMap;

@@ -1,5 +1,6 @@
 //! The controllers: who is looked at when what changes.
 
+use std::fmt::Debug;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, WatchStreamExt, reflector, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use wisp_api::{FunctionKey, WarmPool, WasmFunction, WasmRevision, names};
@@ -24,6 +26,7 @@ use crate::functions::News;
 use crate::known::{CHILDREN, ChildChanges};
 use crate::metrics::{Kind, Outcome};
 use crate::reach::http_routes;
+use crate::watched::watched;
 use crate::{function, policy, pool, revision};
 
 /// What is watched beside the controllers' own objects.
@@ -103,12 +106,9 @@ async fn control(
             Arc::clone(context),
         )
         .for_each(|done| count(context, Kind::Function, done.is_ok()));
-    let revisions = Controller::new(Api::<WasmRevision>::all(client.clone()), all.clone()).watches(
-        Api::<Pod>::all(client.clone()),
-        instances.clone(),
-        revision_of,
-    );
-    let pools = Controller::new(Api::<WarmPool>::all(client.clone()), all)
+    let revisions =
+        of_all::<WasmRevision>(client).watches(Api::<Pod>::all(client.clone()), instances.clone(), revision_of);
+    let pools = of_all::<WarmPool>(client)
         .owns(Api::<Pod>::all(client.clone()), instances)
         .reconcile_on(received(news.pools).map(|namespace| ObjectRef::new(names::DEFAULT_POOL).within(&namespace)));
     // It was not set before: there is one leader in the life of a process.
@@ -141,6 +141,15 @@ async fn control(
     futures::join!(functions, revisions, pools, policies);
 }
 
+/// Looks at each object of a kind, and keeps what [`watched`] keeps.
+fn of_all<K>(client: &Client) -> Controller<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let (store, changes) = watched(Api::<K>::all(client.clone()), watcher::Config::default());
+    Controller::for_stream(changes, store)
+}
+
 /// Functions and what they own. Policies and pools are no function's own: any function of the namespace makes them again.
 fn functions(context: &Arc<Context>, children: ChildChanges) -> Controller<WasmFunction> {
     let client = &context.client;
@@ -152,7 +161,7 @@ fn functions(context: &Arc<Context>, children: ChildChanges) -> Controller<WasmF
         let is_gone = pools.get(&ObjectRef::from_obj(&pool)).is_none();
         Some(reference(&of_pool.any_with_pool(&pool.namespace()?).filter(|_| is_gone)?))
     };
-    let controller = Controller::new(Api::<WasmFunction>::all(client.clone()), all.clone())
+    let controller = of_all::<WasmFunction>(client)
         .owns(Api::<WasmRevision>::all(client.clone()), all.clone())
         .owns_stream(children.services)
         .owns_stream(children.slices)

@@ -14,6 +14,7 @@ use wisp_api::scaling::Start;
 use wisp_api::{FunctionKey, WasmFunction};
 
 use crate::hosts::{Hosts, Taken};
+use crate::watched::without_managers;
 
 /// News that wait for a controller to take them; the watch waits with them.
 const NEWS_WAITING: usize = 1024;
@@ -62,7 +63,7 @@ struct Change {
 pub fn follow(client: &Client, domain: String) -> (Arc<Functions>, impl Future<Output = ()> + use<>, News) {
     let (store, writer) = reflector::store();
     let events = watcher(Api::<WasmFunction>::all(client.clone()), watcher::Config::default());
-    let events = events.default_backoff().reflect(writer);
+    let events = events.default_backoff().modify(without_managers).reflect(writer);
     let functions = Arc::new(Functions { store, domain, census: Mutex::default() });
     let (tell_functions, about_functions) = mpsc::channel(NEWS_WAITING);
     let (tell_pools, pools) = mpsc::channel(NEWS_WAITING);

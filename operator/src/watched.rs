@@ -22,10 +22,14 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     let (store, writer) = reflector::store();
-    // Who set which field is of no use here, and as large as the object.
-    let events = watcher(objects, config).default_backoff().modify(|object| object.managed_fields_mut().clear());
+    let events = watcher(objects, config).default_backoff().modify(without_managers);
     let changes = follow(store.clone(), writer, events).boxed();
     (store, changes)
+}
+
+/// Who set which field is of no use here, and takes more memory than the object.
+pub(crate) fn without_managers<K: Resource>(object: &mut K) {
+    *object.managed_fields_mut() = Vec::new();
 }
 
 /// Whether the store has been filled once.

@@ -14,6 +14,7 @@ use wisp_api::status::Reason;
 
 use super::credentials::Credentials;
 use super::layers::{self, Place};
+use super::name::reference;
 use super::{COMPONENT_BYTES_MAX, Refusal};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,7 +45,7 @@ impl Registries {
 
     /// What `image` names at the moment.
     pub(super) async fn resolve(&self, image: &str, credentials: &Credentials) -> Result<Resolved, Refusal> {
-        let reference: Reference = image.parse().map_err(|error| {
+        let reference = reference(image).map_err(|error| {
             Refusal::new(Reason::InvalidSpec, format!("component.image {image:?} is no image name: {error}"))
         })?;
         let auth = credentials.for_registry(reference.resolve_registry());

@@ -60,7 +60,8 @@ impl Cluster {
     fn explained(&self, error: anyhow::Error, what: &str, rights: &str) -> anyhow::Error {
         let cannot = format!("cannot {what} through the API server");
         if error.is::<Denied>() {
-            return error.context(format!("{cannot}; that needs the rights to {rights} in namespace {:?}", self.system));
+            return error
+                .context(format!("{cannot}; that needs the rights to {rights} in namespace {:?}", self.system));
         }
         error.context(cannot)
     }

@@ -169,12 +169,7 @@ enum LogError {
     Stream(#[from] std::io::Error),
 }
 
-async fn follow_once(
-    pods: &Api<Pod>,
-    pod: &Pod,
-    tail: &Tail,
-    last: &mut Option<Timestamp>,
-) -> Result<(), LogError> {
+async fn follow_once(pods: &Api<Pod>, pod: &Pod, tail: &Tail, last: &mut Option<Timestamp>) -> Result<(), LogError> {
     let mut parameters = LogParams { follow: true, limit_bytes: None, ..parameters(tail.count) };
     let mut resumed = *last;
     if resumed.is_some() {

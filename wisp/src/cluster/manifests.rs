@@ -261,7 +261,8 @@ mod tests {
 
     #[test]
     fn text_of_a_secret_is_written_where_it_is_kept() {
-        let mut secret = planned(document("Secret", &json!({"stringData": {"k": "hi"}, "data": {"l": "eA=="}})), wishes());
+        let mut secret =
+            planned(document("Secret", &json!({"stringData": {"k": "hi"}, "data": {"l": "eA=="}})), wishes());
         let secret = secret.as_mut().unwrap();
         assert_eq!(secret.object["data"], json!({"k": "aGk=", "l": "eA=="}));
         assert!(secret.object.get("stringData").is_none());
@@ -296,7 +297,10 @@ mod tests {
             (document("WasmFunction", &json!({"spec": "x"})), "spec is missing"),
             (function(&json!({"imag": "x"})), "unknown field `imag`"),
             (function(&json!({"path": "x", "imag": "x"})), "unknown field `imag`"),
-            (function(&json!({"path": "x", "image": "r/x:1"})), "spec.component: give exactly one of image, url and path"),
+            (
+                function(&json!({"path": "x", "image": "r/x:1"})),
+                "spec.component: give exactly one of image, url and path",
+            ),
             (function(&json!({"path": "x", "sha256": "1"})), "spec.component.sha256: must be 64 lower-case hex digits"),
             (document("Secret", &json!({"metadata": {"name": "s", "namespace": 5}})), "5 is no name"),
             (document("ConfigMap", &json!({"metadata": {}})), "metadata.name is missing"),

@@ -172,8 +172,8 @@ impl Cluster {
     /// What the API server answers, in time.
     async fn asked<T>(&self, answer: impl Future<Output = kube::Result<T>>) -> anyhow::Result<T> {
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await;
-        let answer =
-            answer.with_context(|| format!("the API server {} has not answered for {ANSWER_TIMEOUT:?}", self.address))?;
+        let answer = answer
+            .with_context(|| format!("the API server {} has not answered for {ANSWER_TIMEOUT:?}", self.address))?;
         answer.map_err(|error| self.said(error))
     }
 

@@ -22,7 +22,8 @@ pub(super) async fn found<T>(source: &Source, key: &FunctionKey, answer: Option<
     let near = source.overview(source.neighbours(key)).await;
     let near = near.and_then(|overview| source.parse::<Overview>(&overview));
     // Who may get a function need not be allowed to list what there is.
-    let functions = near.map_err(|_| anyhow::anyhow!("there is no function {:?} in namespace {:?}", key.name, key.namespace))?;
+    let functions =
+        near.map_err(|_| anyhow::anyhow!("there is no function {:?} in namespace {:?}", key.name, key.namespace))?;
     Err(anyhow::anyhow!(unknown(key, &functions.functions, source.how_to_get_one())))
 }
 
