@@ -133,7 +133,8 @@ impl Source {
             Self::Up(admin) => {
                 let path = format!("{}/logs?tail={tail}&follow={follow}", path(key));
                 let answer = known(admin.stream(&path).await)?;
-                Ok(answer.map(|answer| Lines::Up(UpLines { admin: *admin, answer, buffered: BytesMut::new() })))
+                Ok(answer
+                    .map(|answer| Lines::Up(Box::new(UpLines { admin: *admin, answer, buffered: BytesMut::new() }))))
             }
             Self::Cluster(cluster) => Ok(cluster.logs(key, tail, follow).await?.map(Lines::Cluster)),
         }
@@ -178,7 +179,7 @@ impl Source {
 
 /// Lines of a function's instances, as they come.
 pub(crate) enum Lines {
-    Up(UpLines),
+    Up(Box<UpLines>),
     Cluster(PodLines),
 }
 

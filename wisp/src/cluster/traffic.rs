@@ -168,7 +168,9 @@ mod tests {
         }
     }
 
-    fn words(words: &[&str]) -> Vec<String> {
+    type Words = &'static [&'static str];
+
+    fn words(words: Words) -> Vec<String> {
         words.iter().map(|word| (*word).to_owned()).collect()
     }
 
@@ -197,7 +199,7 @@ mod tests {
     #[test]
     fn shares_replace_shares_and_tags_are_kept() {
         let before = Now { targets: vec![share("1", 100), tag("old", "1")], ..now() };
-        let table: [(&[&str], &[&str], &[&str], Vec<TrafficTarget>); 6] = [
+        let table: [(Words, Words, Words, Vec<TrafficTarget>); 6] = [
             (&["latest=90", "2=10%"], &[], &[], vec![share(LATEST, 90), share("2", 10), tag("old", "1")]),
             (&[], &["new=latest"], &[], vec![share("1", 100), tag("old", "1"), tag("new", LATEST)]),
             (&[], &["old=2"], &[], vec![share("1", 100), tag("old", "2")]),
@@ -214,7 +216,7 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_said() {
-        let table: [(&[&str], &[&str], &[&str], &str); 7] = [
+        let table: [(Words, Words, Words, &str); 7] = [
             (&["1"], &[], &[], "is not of the form REVISION=PERCENT"),
             (&["1=many"], &[], &[], "is not of the form REVISION=PERCENT"),
             (&["1=50", "2=49"], &[], &[], "percentages must sum to 100, not 99"),
