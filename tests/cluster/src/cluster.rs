@@ -327,10 +327,22 @@ impl Cluster {
             self.kill(component).await?;
         }
         self.node.lose_power().await?;
+        let boots = self.boots()?;
         for component in Component::OF_EVERY_NODE {
             self.start_component(component).await?;
+            if component == Component::Containerd {
+                // A kubelet that asks sooner ends, and nobody here starts it again.
+                let booted = async || Ok((self.boots()? > boots).then_some(()));
+                until("containerd is up", START_PATIENCE, booted).await?;
+            }
         }
         Ok(())
+    }
+
+    /// How often containerd was up, with all of its services, by its log.
+    fn boots(&self) -> Result<usize> {
+        let log = std::fs::read_to_string(self.logs().join("containerd.log")).context("containerd has no log")?;
+        Ok(log.matches("containerd successfully booted").count())
     }
 
     /// Lets a component stand still, so that it answers nobody and keeps its connections.
