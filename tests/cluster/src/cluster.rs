@@ -341,7 +341,7 @@ impl Cluster {
 
     /// How often containerd was up, with all of its services, by its log.
     fn boots(&self) -> Result<usize> {
-        let log = std::fs::read_to_string(self.logs().join("containerd.log")).context("containerd has no log")?;
+        let log = fs::read_to_string(self.logs().join("containerd.log")).context("containerd has no log")?;
         Ok(log.matches("containerd successfully booted").count())
     }
 
