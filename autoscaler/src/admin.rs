@@ -75,7 +75,7 @@ impl Port {
         let revisions = match revision {
             Some(name) => vec![RevisionKey::new(&function.namespace, name)],
             None => match handle.snapshot().await {
-                Ok(snapshot) => with_traffic(&snapshot, function),
+                Ok(snapshot) => with_traffic(&snapshot),
                 Err(error) => return unavailable(&error),
             },
         };
@@ -96,10 +96,9 @@ impl Port {
     }
 }
 
-fn with_traffic(snapshot: &Snapshot, function: &FunctionKey) -> Vec<RevisionKey> {
+fn with_traffic(snapshot: &Snapshot) -> Vec<RevisionKey> {
     let active = snapshot.revisions.iter().filter(|revision| revision.traffic == Traffic::Active);
-    let keys = active.filter_map(|revision| revision.revision.parse::<RevisionKey>().ok());
-    keys.filter(|key| key.function() == *function).collect()
+    active.filter_map(|revision| revision.revision.parse().ok()).collect()
 }
 
 fn unavailable(error: &HandleError) -> Response<Body> {

@@ -45,4 +45,4 @@ pub use programs::{ingress_programs, static_programs};
 pub use registry::{Access, Registry};
 pub use settings::{Containerd, Lifetime, Settings};
 pub use shared::{Lent, Shared, can_run};
-pub use wisp::{WISP_DOMAIN, WISP_NAMESPACE, WISP_PROGRAMS};
+pub use wisp::{WISP_DOMAIN, WISP_NAMESPACE, WISP_PROGRAMS, repository};

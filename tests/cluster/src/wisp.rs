@@ -96,6 +96,8 @@ impl Cluster {
     }
 }
 
-fn repository() -> PathBuf {
+/// The root of the repository.
+#[must_use]
+pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }

@@ -19,5 +19,6 @@ pub use client::{Answer, Client};
 pub use function::{Function, function, hello};
 pub use load::{Load, Outcomes};
 pub use platform::{
-    DOMAIN, PATIENCE, Platform, SYSTEM, SharedPlatform, installable, look, push_components, repository, static_programs,
+    DOMAIN, PATIENCE, Platform, SYSTEM, SharedPlatform, installable, look, push_components, static_programs,
 };
+pub use wisp_cluster::repository;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use tokio::sync::OnceCell;
-use wisp_cluster::{Cluster, Lent, Settings, Shared, WISP_PROGRAMS, can_run};
+use wisp_cluster::{Cluster, Lent, Settings, Shared, WISP_PROGRAMS, can_run, repository};
 pub use wisp_cluster::{WISP_DOMAIN as DOMAIN, WISP_NAMESPACE as SYSTEM};
 
 /// What is asked for here takes seconds on an idle machine; this one may be building next door.
@@ -57,12 +57,6 @@ impl Deref for Platform {
     fn deref(&self) -> &Cluster {
         &self.0
     }
-}
-
-/// The root of the repository.
-#[must_use]
-pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// The static programs, where they were built and a cluster can run. `target_tmp` is the test's

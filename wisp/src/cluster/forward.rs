@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use kube::api::Api;
 
-use super::{ANSWER_TIMEOUT, Cluster, Denied, said};
+use super::{ANSWER_TIMEOUT, Cluster, Denied, objects, said};
 use crate::client::{self, Answer, RequestBody};
 
 const ACTIVATOR: &str = "wisp-activator";
@@ -26,7 +26,7 @@ impl Cluster {
             let services: Api<Service> = Api::namespaced(self.client.clone(), &self.system);
             let service = self.asked(services.get(ACTIVATOR)).await?;
             let pods = self.list::<Pod>(Some(&self.system), &selector(&service)).await?;
-            let ready: Vec<&Pod> = pods.iter().filter(|pod| is_ready(pod)).collect();
+            let ready: Vec<&Pod> = pods.iter().filter(|pod| takes_requests(pod)).collect();
             let pod = fastrand::choice(ready).with_context(|| {
                 format!("no activator is ready; see `kubectl -n {} get pods -l {}`", self.system, selector(&service))
             })?;
@@ -86,10 +86,8 @@ fn selector(service: &Service) -> String {
     labels.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
 }
 
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let ready = conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    ready && pod.metadata.deletion_timestamp.is_none()
+fn takes_requests(pod: &Pod) -> bool {
+    objects::is_ready(pod) && pod.metadata.deletion_timestamp.is_none()
 }
 
 /// Where the first port of a service leads in one of its pods.
@@ -142,8 +140,8 @@ mod tests {
     #[test]
     fn a_pod_that_goes_is_not_asked() {
         let mut pod = pod();
-        assert!(is_ready(&pod));
+        assert!(takes_requests(&pod));
         pod.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
-        assert!(!is_ready(&pod));
+        assert!(!takes_requests(&pod));
     }
 }

@@ -10,6 +10,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::core::ApiResource;
 use serde_json::Value;
+use wisp_api::function::Component;
 use wisp_api::sources::{SourceKey, SourceKind, Sources, of_secret};
 use wisp_api::validate::{Target, validate, validate_component};
 use wisp_api::{FunctionKey, WarmPool, WasmFunction, WasmFunctionSpec};
@@ -146,14 +147,12 @@ impl Planned {
             let sha256 = self.object["spec"]["component"]["sha256"].as_str().map(str::to_owned);
             self.component = Some(ComponentFile { path, sha256 });
         }
-        let written: WasmFunction = typed(self.object.clone())?;
-        let mut checked = self.clone();
-        if checked.component.is_some() {
-            checked.run_image(PUSHED);
-        }
-        let function: WasmFunction = typed(checked.object)?;
+        let mut function: WasmFunction = typed(self.object.clone())?;
         // A component that is written must make sense, though another is run.
-        let problems = validate_component(&written.spec.component, Target::Embedded);
+        let problems = validate_component(&function.spec.component, Target::Embedded);
+        if self.component.is_some() {
+            function.spec.component = Component { image: Some(PUSHED.to_owned()), ..Component::default() };
+        }
         let problems = problems.into_iter().chain(validate(&self.name, &function.spec, Target::Cluster));
         let problems: BTreeSet<String> = problems.map(|problem| problem.to_string()).collect();
         if !problems.is_empty() {

@@ -143,17 +143,20 @@ fn instance(pod: &Pod, now: Timestamp) -> Instance {
     }
 }
 
+/// By its condition, whether it is about to go or not.
+pub(super) fn is_ready(pod: &Pod) -> bool {
+    let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|found| found.type_ == "Ready" && found.status == "True")
+}
+
 fn state(pod: &Pod) -> &'static str {
-    let status = pod.status.as_ref();
-    let ready = status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let is_ready = ready.into_iter().any(|found| found.type_ == "Ready" && found.status == "True");
-    match status.and_then(|status| status.phase.as_deref()) {
+    match pod.status.as_ref().and_then(|status| status.phase.as_deref()) {
         Some("Succeeded") => "ended",
         Some("Failed") => "failed",
         _ if pod.metadata.deletion_timestamp.is_some() || pod.annotations().contains_key(ANNOTATION_LEAVING) => {
             DRAINING
         }
-        _ if is_ready => READY,
+        _ if is_ready(pod) => READY,
         _ => STARTING,
     }
 }

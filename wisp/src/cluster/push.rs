@@ -10,6 +10,7 @@ use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientP
 use oci_client::{Client, Reference};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use wisp_host::engine::hex;
 
 use super::login::login;
 use super::manifests::ComponentFile;
@@ -50,7 +51,7 @@ impl Repository {
     /// When the file is no component, or the registry does not take it.
     pub(crate) async fn push(&self, function: &str, component: &ComponentFile) -> anyhow::Result<String> {
         let bytes = read(&component.path)?;
-        let sha256 = hex(&bytes);
+        let sha256 = hex(&Sha256::digest(&bytes));
         if let Some(wanted) = &component.sha256 {
             ensure!(*wanted == sha256, "{} has the SHA-256 {sha256}, not {wanted}", component.path.display());
         }
@@ -125,17 +126,13 @@ fn config(sha256: &str) -> String {
     json!({"created": created, "architecture": "wasm", "os": "wasip2", "layerDigests": layers}).to_string()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_component_is_named_by_its_function_and_its_content() {
-        let sha256 = hex(b"");
+        let sha256 = hex(&Sha256::digest(b""));
         let table = [
             ("r.example/team/functions", "r.example/team/functions:hello-e3b0c44298fc"),
             ("10.0.0.1:5000/x", "10.0.0.1:5000/x:hello-e3b0c44298fc"),

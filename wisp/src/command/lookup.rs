@@ -19,17 +19,20 @@ pub(super) async fn found<T>(source: &Source, key: &FunctionKey, answer: Option<
     if let Some(answer) = answer {
         return Ok(answer);
     }
-    let near = source.overview(source.neighbours(key)).await;
-    let near = near.and_then(|overview| source.parse::<Overview>(&overview));
-    // Who may get a function need not be allowed to list what there is.
-    let functions =
-        near.map_err(|_| anyhow::anyhow!("there is no function {:?} in namespace {:?}", key.name, key.namespace))?;
-    Err(anyhow::anyhow!(unknown(key, &functions.functions, source.how_to_get_one())))
+    let overview = source.overview(source.neighbours(key)).await;
+    Err(match overview.and_then(|overview| source.parse::<Overview>(&overview)) {
+        Ok(overview) => anyhow::anyhow!(unknown(key, &overview.functions, source.how_to_get_one())),
+        // Who may get a function need not be allowed to list what there is.
+        Err(_) => anyhow::anyhow!(absent(key)),
+    })
+}
+
+fn absent(FunctionKey { namespace, name }: &FunctionKey) -> String {
+    format!("there is no function {name:?} in namespace {namespace:?}")
 }
 
 fn unknown(key: &FunctionKey, known: &[Function], how_to_get_one: &str) -> String {
-    let FunctionKey { name, namespace } = key;
-    let text = format!("there is no function {name:?} in namespace {namespace:?}");
+    let text = absent(key);
     if known.is_empty() {
         return format!("{text}, nor any other; {how_to_get_one}");
     }

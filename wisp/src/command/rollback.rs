@@ -9,8 +9,8 @@ const INSTEAD: &str = "`wisp up` follows the manifest: undo the edit, or name th
 
 /// Sends all requests to an earlier revision, or to the newest again.
 pub(super) async fn run(args: RollbackArgs, source: &Source, output: Output) -> anyhow::Result<()> {
-    source.cluster(INSTEAD)?;
+    let cluster = source.cluster(INSTEAD)?;
     let key = source.key(&args.function);
     let change = |now: &Now| if args.latest { Ok(now.latest()) } else { now.rollback(args.to.as_deref()) };
-    show(&changed(source, &key, change).await?, output)
+    show(&changed(cluster, source, &key, change).await?, output)
 }

@@ -33,16 +33,16 @@ pub(super) async fn run(args: TrafficArgs, source: &Source, output: Output) -> a
         return show(&now.effective, output);
     }
     let change = Change { shares: &args.shares, tags: &args.tag, untags: &args.untag };
-    show(&changed(source, &key, |now| now.change(change)).await?, output)
+    show(&changed(cluster, source, &key, |now| now.change(change)).await?, output)
 }
 
 /// Changes where a function's requests go, and waits until they do.
 pub(super) async fn changed(
+    cluster: &Cluster,
     source: &Source,
     key: &FunctionKey,
     change: impl Fn(&Now) -> Result<Vec<TrafficTarget>, String>,
 ) -> anyhow::Result<Vec<TrafficStatus>> {
-    let cluster = source.cluster(INSTEAD)?;
     for _ in 0..ATTEMPTS {
         let (now, seen) = now(cluster, source, key).await?;
         let targets = change(&now).map_err(|problem| anyhow!(problem))?;
