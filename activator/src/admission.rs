@@ -77,7 +77,7 @@ pub(crate) enum Full {
 pub(crate) enum Trust {
     /// Takes requests.
     Ready,
-    /// Was not reachable: set aside until the autoscaler speaks of it again.
+    /// Was not reachable, or broke a connection: set aside until it is named or trusted again.
     Suspect,
     /// No longer named: gone as soon as its last request is.
     Withdrawn,
@@ -217,16 +217,16 @@ impl<W, E: Clone> Admission<W, E> {
         self.serve(dice)
     }
 
-    /// Sets an endpoint aside until the autoscaler speaks of it again.
+    /// Sets an endpoint aside until the autoscaler speaks of it again. Returns whether it was trusted until now.
     // Ready => Suspect
-    pub(crate) fn suspect(&mut self, id: EndpointId) {
-        if let Some(Some(entry)) = self.slots.get_mut(id.index as usize)
-            && entry.generation == id.generation
-            && entry.trust == Trust::Ready
-        {
-            entry.trust = Trust::Suspect;
-            self.recount();
+    pub(crate) fn suspect(&mut self, id: EndpointId) -> bool {
+        let Some(Some(entry)) = self.slots.get_mut(id.index as usize) else { return false };
+        if entry.generation != id.generation || entry.trust != Trust::Ready {
+            return false;
         }
+        entry.trust = Trust::Suspect;
+        self.recount();
+        true
     }
 
     /// Uses endpoints again that were set aside, and serves the line as far as they have slots.

@@ -95,14 +95,18 @@ pub(crate) async fn exchange(
 
 /// Whether the peer said that it did not look at this request.
 pub(crate) fn is_unprocessed(error: &hyper::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        if let Some(error) = error.downcast_ref::<h2::Error>() {
-            // Streams above the last one that a GOAWAY names were not processed either, and end with its reason.
-            return error.reason() == Some(h2::Reason::REFUSED_STREAM)
-                || (error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR));
-        }
-        source = error.source();
-    }
-    false
+    // Streams above the last one that a GOAWAY names were not processed either, and end with its reason.
+    cause(error).is_some_and(|error| {
+        error.reason() == Some(h2::Reason::REFUSED_STREAM)
+            || (error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR))
+    })
+}
+
+/// Whether the peer ended this request alone, and the connection lives.
+pub(crate) fn is_reset(error: &hyper::Error) -> bool {
+    cause(error).is_some_and(h2::Error::is_reset)
+}
+
+fn cause(error: &hyper::Error) -> Option<&h2::Error> {
+    std::iter::successors(std::error::Error::source(error), |error| error.source()).find_map(|error| error.downcast_ref())
 }

@@ -16,6 +16,7 @@ use crate::answer::{AnswerBody, Deadlines, Exchange};
 use crate::connection::STREAM_WINDOW_BYTES;
 use crate::forward::{self, Answered, Failure};
 use crate::headers::{self, Origin, Timing};
+use crate::http2;
 use crate::index::{Hit, Index};
 use crate::metrics::{Metrics, Outcome};
 use crate::respond::Refusal;
@@ -238,7 +239,11 @@ impl Passage<'_> {
             (Failure::Unprocessed, Progress::Untouched) => Ok(Next::Retry(Again::Elsewhere)),
             (_, Progress::TooLarge) => Err(self.too_large()),
             (_, Progress::Broken) => Err(Refusal::BodyBroken),
-            (Failure::Unprocessed | Failure::Broken(_), Progress::Untouched | Progress::Started) => {
+            (Failure::Unprocessed, Progress::Started) => Err(Refusal::InstanceDied),
+            (Failure::Broken(error), Progress::Untouched | Progress::Started) => {
+                if !http2::is_reset(&error) {
+                    permit.broke();
+                }
                 Err(Refusal::InstanceDied)
             }
         }

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -14,6 +15,9 @@ use crate::admission::{Admission, Ask, Bounds, EndpointId, Full, Grant, Left, Of
 use crate::demand::Demand;
 use crate::endpoint::Endpoint;
 use crate::snapshot::{EndpointSnapshot, RevisionSnapshot};
+
+/// All of a process that dies is gone by then, on a busy machine too.
+const BREAK_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the control link must look at.
 #[derive(Debug)]
@@ -328,9 +332,21 @@ impl Permit {
         &self.endpoint
     }
 
-    /// Sets the endpoint aside.
+    /// Sets the endpoint aside: nobody listens there.
     pub(crate) fn suspect(&self) {
         self.revision.lock().suspect(self.id);
+    }
+
+    /// Sets the endpoint aside for a moment: it broke a connection. A process that dies closes one after the other, and
+    /// those that are still open would take requests which it never looks at.
+    pub(crate) fn broke(&self) {
+        if self.revision.lock().suspect(self.id) {
+            let revision = Arc::clone(&self.revision);
+            tokio::spawn(async move {
+                tokio::time::sleep(BREAK_PAUSE).await;
+                revision.trust_again();
+            });
+        }
     }
 
     /// The request's place in line, if it has to come back.

@@ -1,8 +1,8 @@
 //! Instances that are not there, refuse, or die.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use http::Response;
 
@@ -115,6 +115,41 @@ async fn a_request_that_was_sent_is_not_sent_again() {
     assert_eq!((answer.status.as_u16(), answer.error()), (502, "instance-died"));
     assert_eq!(two.requests(), 0);
     assert_eq!(rig.revision(HELLO).failed_total, 1);
+}
+
+#[tokio::test]
+async fn an_instance_that_breaks_a_connection_gets_nothing_for_a_moment() {
+    let mut rig = Rig::start().await;
+    rig.deploy(function("hello"));
+    let (broke, came) = (Arc::<OnceLock<Instant>>::default(), Arc::<OnceLock<Instant>>::default());
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let handler = {
+        let (broke, came, gate) = (Arc::clone(&broke), Arc::clone(&came), Arc::clone(&gate));
+        move |_| {
+            let (broke, came, gate) = (Arc::clone(&broke), Arc::clone(&came), Arc::clone(&gate));
+            async move {
+                if broke.get().is_none() {
+                    let _ = gate.acquire().await.unwrap();
+                    broke.set(Instant::now()).unwrap();
+                    panic!("the connection of this request ends, and no other");
+                }
+                came.set(Instant::now()).unwrap();
+                Response::new(full("well"))
+            }
+        }
+    };
+    let one = Instance::unix("one", handler).await;
+    rig.autoscaler.endpoints(HELLO, &[one.endpoint(1)]).await;
+    let first = spawn_get(rig.addr, "hello.test", "/");
+    rig.until_demand(HELLO, 0, 1).await;
+    let second = spawn_get(rig.addr, "hello.test", "/");
+    rig.until_demand(HELLO, 1, 1).await;
+    gate.add_permits(1);
+    assert_eq!(first.await.unwrap().error(), "instance-died");
+    // The autoscaler has nothing to say: it is tried again by itself.
+    assert_eq!(second.await.unwrap().body, "well");
+    let pause = *came.get().unwrap() - *broke.get().unwrap();
+    assert!(pause >= Duration::from_millis(100), "{pause:?}");
 }
 
 #[tokio::test]
