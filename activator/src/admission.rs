@@ -77,7 +77,7 @@ pub(crate) enum Full {
 pub(crate) enum Trust {
     /// Takes requests.
     Ready,
-    /// Was not reachable, or broke a connection: set aside until it is named or trusted again.
+    /// Was not reachable, refused requests or broke a connection: set aside until it is named or trusted again.
     Suspect,
     /// No longer named: gone as soon as its last request is.
     Withdrawn,

@@ -10,11 +10,13 @@
 use std::pin::{Pin, pin};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
 
 use crate::revision::Permit;
 use crate::socket::{Probe, Socket};
@@ -25,12 +27,17 @@ const HEAD_BYTES_MAX: usize = 256 * 1024;
 /// Connections that an idle revision keeps to an instance for each worker, so that its next requests need not connect.
 const KEPT_AT_REST: usize = 2;
 
+/// An idle connection is not used again after this time: a host closes one that brings no request for twice as long, and
+/// a request would be lost that is sent at that moment.
+const IDLE_MAX: Duration = Duration::from_secs(5);
+
 /// A connection, and the means to use it.
 pub(crate) struct Http1 {
     sender: SendRequest<Upload>,
     /// Dropped as soon as it has ended: a request that it did not take comes back only by that.
     connection: Option<Connection<TokioIo<Socket>, Upload>>,
     probe: Probe,
+    idle_since: Instant,
 }
 
 /// A worker's idle connections to one instance. As many as were in use at once, so never more than it has slots.
@@ -54,7 +61,7 @@ impl Http1 {
             builder
         };
         let (sender, connection) = builder.handshake(TokioIo::new(socket)).await?;
-        Ok(Box::new(Self { sender, connection: Some(connection), probe }))
+        Ok(Box::new(Self { sender, connection: Some(connection), probe, idle_since: Instant::now() }))
     }
 
     /// Sends a request and waits for the head of its answer. While that waits, the body is sent.
@@ -97,6 +104,9 @@ impl Http1 {
 
     /// Whether it is still good after it was idle.
     fn is_alive(&mut self) -> bool {
+        if self.idle_since.elapsed() > IDLE_MAX {
+            return false;
+        }
         self.probe.request();
         self.settle();
         self.is_ready()
@@ -115,8 +125,9 @@ impl Pool {
     }
 
     /// Keeps a connection for the next request, if it can take one.
-    pub(crate) fn put(&self, connection: Box<Http1>) {
+    pub(crate) fn put(&self, mut connection: Box<Http1>) {
         if connection.is_ready() {
+            connection.idle_since = Instant::now();
             self.lock().push(connection);
         }
     }
@@ -142,7 +153,6 @@ pub(crate) fn unwoken() -> Context<'static> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use tokio::net::UnixListener;
     use tokio::sync::mpsc;

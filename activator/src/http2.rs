@@ -108,5 +108,6 @@ pub(crate) fn is_reset(error: &hyper::Error) -> bool {
 }
 
 fn cause(error: &hyper::Error) -> Option<&h2::Error> {
-    std::iter::successors(std::error::Error::source(error), |error| error.source()).find_map(|error| error.downcast_ref())
+    std::iter::successors(std::error::Error::source(error), |error| error.source())
+        .find_map(|error| error.downcast_ref())
 }

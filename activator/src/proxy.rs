@@ -224,8 +224,12 @@ impl Passage<'_> {
             Ok((response, _))
                 if response.headers().contains_key(headers::REFUSED) && progress == Progress::Untouched =>
             {
-                let is_full = response.headers()[headers::REFUSED] == headers::REFUSED_SLOTS;
-                return Ok(Next::Retry(if is_full { Again::WhenFree } else { Again::Elsewhere }));
+                if response.headers()[headers::REFUSED] == headers::REFUSED_SLOTS {
+                    return Ok(Next::Retry(Again::WhenFree));
+                }
+                // It is about to end, and the autoscaler did not say so: it would refuse the next ones too.
+                permit.suspect();
+                return Ok(Next::Retry(Again::Elsewhere));
             }
             Ok(answered) => return Ok(Next::Answer(answered)),
             Err(failure) => failure,

@@ -63,10 +63,16 @@ impl Host {
         self.leaving.store(true, SeqCst);
     }
 
+    /// Whether it is about to end.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(SeqCst)
+    }
+
     /// Whether it serves a revision and is not about to end.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.revision.get().is_some() && !self.leaving.load(SeqCst)
+        self.revision.get().is_some() && !self.is_leaving()
     }
 
     /// Refuses new requests from now on; those in flight are not touched.

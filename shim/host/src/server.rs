@@ -9,6 +9,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::CONNECTION;
+use http::{HeaderValue, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -25,7 +27,8 @@ use crate::handler::Host;
 
 /// Only activators connect, with few connections each; a plain client of `wisp host serve` may open more.
 const CONNECTIONS_MAX: usize = 4096;
-/// A client that does not finish its head in this time holds a connection for nothing.
+/// A client that does not finish its head in this time holds a connection for nothing. So does one that sends no request:
+/// activators do not use a connection that was idle for half of it.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Head of a request, all fields together; more is answered with 431 or a reset.
 const HEADER_BYTES_MAX: usize = 64 << 10;
@@ -37,11 +40,14 @@ const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
 /// After a failed accept (no descriptors left), so as not to spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-/// How long a server that is to end still serves as before: requests that were sent while it was in use may be in the
-/// sockets yet. It ends sooner when all clients have closed their connections, which comes after what they sent.
+/// How long a server that is to end takes requests as before: some that were sent while it was in use may be in the
+/// sockets yet. It settles sooner when all clients have closed their connections, which comes after what they sent.
 const SETTLE_MAX: Duration = Duration::from_millis(500);
 /// Not sooner than this, for connections that are not accepted yet.
 const SETTLE_MIN: Duration = Duration::from_millis(20);
+/// How long clients that were not told keep their connections after that. With each answer they are told to close: what
+/// is closed in the end was idle for as long.
+const PART_MAX: Duration = Duration::from_secs(2);
 
 /// Where a host listens: `unix:/path` or `tcp:127.0.0.1:0`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +148,7 @@ pub struct Stop {
 }
 
 /// Serves until `stop.drain`, and returns when the last connection is closed or `stop.cut` has closed it.
+// serving => settling => parting => closed
 pub async fn serve(listener: Listener, host: Arc<Host>, stop: Stop) {
     let server = Server {
         builder: Arc::new(builder()),
@@ -154,6 +161,7 @@ pub async fn serve(listener: Listener, host: Arc<Host>, stop: Stop) {
     server.accept_until(&listener, stop.drain.cancelled()).await;
     server.accept_until(&listener, server.settle()).await;
     stop.settled.cancel();
+    server.accept_until(&listener, server.gone_within(PART_MAX)).await;
     drop(listener);
     server.graceful.shutdown().await;
 }
@@ -198,12 +206,15 @@ impl Server {
         }
     }
 
-    /// Waits until nobody is connected, for as long as that is worth waiting for.
     async fn settle(&self) {
         sleep(SETTLE_MIN).await;
+        self.gone_within(SETTLE_MAX - SETTLE_MIN).await;
+    }
+
+    /// Waits until nobody is connected, or until `time` is over.
+    async fn gone_within(&self, time: Duration) {
         self.connections.close();
-        // Whoever keeps a connection for longer finds it closed when it sends the next request.
-        let _kept = timeout(SETTLE_MAX - SETTLE_MIN, self.connections.wait()).await;
+        let _kept = timeout(time, self.connections.wait()).await;
     }
 }
 
@@ -266,7 +277,15 @@ impl Connection {
         let Self { builder, host, watcher, cut, permit } = self;
         let service = service_fn(move |request: http::Request<Incoming>| {
             let host = Arc::clone(&host);
-            async move { Ok::<_, std::convert::Infallible>(host.handle(request).await) }
+            async move {
+                let is_http2 = request.version() == Version::HTTP_2;
+                let mut answer = host.handle(request).await;
+                // HTTP/2 has a frame for it, sent in the end, which names the requests that were not begun.
+                if host.is_leaving() && !is_http2 {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, std::convert::Infallible>(answer)
+            }
         });
         let connection = watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
         tokio::select! {

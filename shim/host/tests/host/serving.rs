@@ -169,6 +169,7 @@ async fn what_was_sent_before_the_end_is_served() {
     assert_eq!(read(answer).await.unwrap().text, "hello\n");
     let mut unused = host.http1().await;
     // As if these had been in the sockets, and one connection not accepted yet, when the host was told.
+    host.host.leave();
     host.stop.drain.cancel();
     let (on_used, on_unused) = (used.send_request(get("/hello")), unused.send_request(get("/hello")));
     let (on_used, on_unused, on_new) = within(async { tokio::join!(on_used, on_unused, host.get("/hello")) }).await;
@@ -176,4 +177,20 @@ async fn what_was_sent_before_the_end_is_served() {
     // Nobody is connected any more.
     drop((used, unused));
     within(host.stop.settled.cancelled()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_was_not_told_is_refused_before_its_connection_is_closed() {
+    let host = given("guests.wasm").served().await;
+    let mut untold = host.http1().await;
+    let answer = within(untold.send_request(get("/hello"))).await.unwrap();
+    assert_eq!(read(answer).await.unwrap().header("connection"), "");
+    host.host.leave();
+    host.stop.drain.cancel();
+    within(host.stop.settled.cancelled()).await;
+    host.host.drain();
+    let answer = within(untold.send_request(get("/hello"))).await.unwrap();
+    let answer = read(answer).await.unwrap();
+    assert_eq!((answer.header("x-wisp-refused"), answer.header("connection")), ("draining", "close"));
+    assert!(within(untold.send_request(get("/hello"))).await.is_err());
 }
