@@ -25,10 +25,6 @@ use wisp_chassis::log;
 use crate::args::{Args, read_routes};
 use crate::kubernetes::Domains;
 
-// Bursts leave holes: unlike the system's, it gives them back.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 #[tokio::main]
 async fn main() -> Result<()> {
     let args = Args::parse();

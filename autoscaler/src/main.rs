@@ -21,10 +21,6 @@ mod unmanned;
 /// Requests to whoever runs instances that may wait before the autoscaler keeps them itself.
 const ACTUATIONS_WAITING: usize = 1024;
 
-// Bursts leave holes: unlike the system's, it gives them back.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();

@@ -34,7 +34,8 @@ CONTROL_PLANE_BYTES_MAX = 60 * 1024 * 1024
 IDLE = "1s"
 # Until a warm instance has taken the place of the one that was taken.
 REFILL_SECONDS = 1.5
-FRESH_SECONDS = 2.5
+# Until the pod of the function before is gone. Taking it away costs as much as a start.
+FRESH_SECONDS = 6
 # Requests come at the very time that the function goes to zero, and a little later.
 BETWEEN_SCALE_DOWNS_SECONDS = 1.5
 LOAD_PER_SECOND = 50

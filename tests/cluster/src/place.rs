@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail};
 
 /// Each takes half a gigabyte of memory, so that a machine is full before this is.
 const CLUSTERS_MAX: u8 = 16;
+/// Networks of 256 addresses that the Services of each have.
+const SERVICE_NETWORKS: u8 = 16;
 /// Short, because paths of Unix sockets below it may have 107 bytes.
 const FOLDER: &str = "/run/wisp-cluster";
 
@@ -63,13 +65,14 @@ impl Place {
         format!("10.77.{}.0/24", self.number)
     }
 
+    /// Room for 4,000: each function has one.
     pub(crate) fn service_cidr(self) -> String {
-        format!("10.96.{}.0/24", self.number)
+        format!("10.96.{}.0/20", self.number * SERVICE_NETWORKS)
     }
 
     /// The first of its range, as Kubernetes has it.
     pub(crate) fn apiserver_service_ip(self) -> Ipv4Addr {
-        Ipv4Addr::new(10, 96, self.number, 1)
+        Ipv4Addr::new(10, 96, self.number * SERVICE_NETWORKS, 1)
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 pub(crate) fn of(number: u8) -> Vec<String> {
     let mut found = processes(number);
     found.extend(lines_with(&printed("ip", &["-o", "link"]), &format!("wisp-n{number}@")));
-    for network in [format!("10.88.{number}."), format!("10.77.{number}."), format!("10.96.{number}.")] {
+    for network in [format!("10.88.{number}."), format!("10.77.{number}."), format!("10.96.{}.", number * 16)] {
         found.extend(lines_with(&printed("ip", &["route", "show", "table", "all"]), &network));
     }
     found.extend(groups(number));
