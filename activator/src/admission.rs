@@ -77,7 +77,7 @@ pub(crate) enum Full {
 pub(crate) enum Trust {
     /// Takes requests.
     Ready,
-    /// Was not reachable, refused requests or broke a connection: set aside until it is named or trusted again.
+    /// Was not reachable, or broke a connection: set aside until it is named or trusted again.
     Suspect,
     /// No longer named: gone as soon as its last request is.
     Withdrawn,
@@ -217,7 +217,7 @@ impl<W, E: Clone> Admission<W, E> {
         self.serve(dice)
     }
 
-    /// Sets an endpoint aside until the autoscaler speaks of it again. Returns whether it was trusted until now.
+    /// Sets an endpoint aside until it is named or trusted again. Returns whether it was trusted until now.
     // Ready => Suspect
     pub(crate) fn suspect(&mut self, id: EndpointId) -> bool {
         let Some(Some(entry)) = self.slots.get_mut(id.index as usize) else { return false };

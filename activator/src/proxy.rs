@@ -224,12 +224,8 @@ impl Passage<'_> {
             Ok((response, _))
                 if response.headers().contains_key(headers::REFUSED) && progress == Progress::Untouched =>
             {
-                if response.headers()[headers::REFUSED] == headers::REFUSED_SLOTS {
-                    return Ok(Next::Retry(Again::WhenFree));
-                }
-                // It is about to end, and the autoscaler did not say so: it would refuse the next ones too.
-                permit.suspect();
-                return Ok(Next::Retry(Again::Elsewhere));
+                let is_full = response.headers()[headers::REFUSED] == headers::REFUSED_SLOTS;
+                return Ok(Next::Retry(if is_full { Again::WhenFree } else { Again::Elsewhere }));
             }
             Ok(answered) => return Ok(Next::Answer(answered)),
             Err(failure) => failure,
@@ -245,7 +241,8 @@ impl Passage<'_> {
             (_, Progress::Broken) => Err(Refusal::BodyBroken),
             (Failure::Unprocessed, Progress::Started) => Err(Refusal::InstanceDied),
             (Failure::Broken(error), Progress::Untouched | Progress::Started) => {
-                if !http2::is_reset(&error) {
+                // Neither an answer that cannot be read nor one stream's end says that the instance dies.
+                if !error.is_parse() && !error.is_user() && !http2::is_reset(&error) {
                     permit.broke();
                 }
                 Err(Refusal::InstanceDied)

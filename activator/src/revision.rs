@@ -332,7 +332,7 @@ impl Permit {
         &self.endpoint
     }
 
-    /// Sets the endpoint aside: nobody takes requests there.
+    /// Sets the endpoint aside: nobody listens there.
     pub(crate) fn suspect(&self) {
         self.revision.lock().suspect(self.id);
     }

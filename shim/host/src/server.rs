@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::header::CONNECTION;
@@ -43,11 +44,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// How long a server that is to end takes requests as before: some that were sent while it was in use may be in the
 /// sockets yet. It settles sooner when all clients have closed their connections, which comes after what they sent.
 const SETTLE_MAX: Duration = Duration::from_millis(500);
-/// Not sooner than this, for connections that are not accepted yet.
-const SETTLE_MIN: Duration = Duration::from_millis(20);
-/// How long clients that were not told keep their connections after that. With each answer they are told to close: what
-/// is closed in the end was idle for as long.
-const PART_MAX: Duration = Duration::from_secs(2);
+/// Not sooner than nobody came for this long. Whoever was not told has to connect anew after each answer, and is refused by
+/// the system once nobody listens, which loses nothing.
+const SETTLE_QUIET: Duration = Duration::from_millis(50);
+/// For requests on the connections that were accepted last.
+const READ_LAST: Duration = Duration::from_millis(20);
 
 /// Where a host listens: `unix:/path` or `tcp:127.0.0.1:0`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,7 +149,7 @@ pub struct Stop {
 }
 
 /// Serves until `stop.drain`, and returns when the last connection is closed or `stop.cut` has closed it.
-// serving => settling => parting => closed
+// serving => settling => closing
 pub async fn serve(listener: Listener, host: Arc<Host>, stop: Stop) {
     let server = Server {
         builder: Arc::new(builder()),
@@ -157,12 +158,15 @@ pub async fn serve(listener: Listener, host: Arc<Host>, stop: Stop) {
         graceful: GracefulShutdown::new(),
         permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         connections: TaskTracker::new(),
+        accepted: AtomicU64::new(0),
     };
     server.accept_until(&listener, stop.drain.cancelled()).await;
     server.accept_until(&listener, server.settle()).await;
-    stop.settled.cancel();
-    server.accept_until(&listener, server.gone_within(PART_MAX)).await;
+    // Those who are connected as far as the system is concerned.
+    server.accept_until(&listener, std::future::ready(())).await;
     drop(listener);
+    server.gone_within(READ_LAST).await;
+    stop.settled.cancel();
     server.graceful.shutdown().await;
 }
 
@@ -173,6 +177,7 @@ struct Server {
     graceful: GracefulShutdown,
     permits: Arc<Semaphore>,
     connections: TaskTracker,
+    accepted: AtomicU64,
 }
 
 impl Server {
@@ -184,11 +189,13 @@ impl Server {
                 (permit, listener.socket.accept().await)
             };
             let (permit, accepted) = tokio::select! {
+                biased;
                 accepted = accepted => accepted,
                 () = &mut end => return,
             };
             match accepted {
                 Ok(stream) => {
+                    self.accepted.fetch_add(1, Relaxed);
                     let connection = Connection {
                         builder: Arc::clone(&self.builder),
                         host: Arc::clone(&self.host),
@@ -207,8 +214,15 @@ impl Server {
     }
 
     async fn settle(&self) {
-        sleep(SETTLE_MIN).await;
-        self.gone_within(SETTLE_MAX - SETTLE_MIN).await;
+        let quiet = async {
+            let mut before = None;
+            while before != Some(self.accepted.load(Relaxed)) {
+                before = Some(self.accepted.load(Relaxed));
+                sleep(SETTLE_QUIET).await;
+                self.gone_within(SETTLE_MAX).await;
+            }
+        };
+        let _busy = timeout(SETTLE_MAX, quiet).await;
     }
 
     /// Waits until nobody is connected, or until `time` is over.

@@ -22,9 +22,8 @@ use crate::instance::{Identity, Instance, Means, Token};
 use crate::seal::SealKey;
 use crate::server::{self, Address, Listener, Stop};
 
-/// After the last request has been answered, for clients that were not told that this ends, and for the end of an answer
-/// that one is slow to read.
-const CLOSE_WITHIN: Duration = Duration::from_secs(4);
+/// After the last request has been answered, for the end of an answer that a client is slow to read.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Arguments of `warm`.
 #[derive(Debug, Args)]
