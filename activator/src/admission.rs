@@ -120,6 +120,8 @@ struct Slots<E> {
     slots: u32,
     in_flight: u32,
     trust: Trust,
+    /// Set aside for a moment, whatever the autoscaler says: it may not know yet.
+    broken: bool,
     generation: u32,
     endpoint: E,
 }
@@ -173,10 +175,7 @@ impl<W, E: Clone> Admission<W, E> {
 
     /// Leaves the line.
     pub(crate) fn leave(&mut self, turn: Turn) -> Left {
-        match self.remove(turn) {
-            Some(_) => Left::Line,
-            None => Left::Already,
-        }
+        self.remove(turn).map_or(Left::Already, |_| Left::Line)
     }
 
     /// Hands a slot back. It goes to the first in line that may use it.
@@ -197,7 +196,7 @@ impl<W, E: Clone> Admission<W, E> {
     }
 
     /// Replaces the endpoints by those that the autoscaler names, and serves the line as far as there are slots.
-    // known => Ready; not named any more => (Withdrawn | gone)
+    // known => (Ready | Suspect); not named any more => (Withdrawn | gone)
     pub(crate) fn offer(&mut self, offers: Vec<Offer<E>>, dice: &mut impl FnMut() -> u32) -> Vec<(W, Grant<E>)> {
         for entry in self.slots.iter_mut().flatten() {
             entry.trust = Trust::Withdrawn;
@@ -205,11 +204,8 @@ impl<W, E: Clone> Admission<W, E> {
         for offer in offers {
             self.name(offer);
         }
-        for hole in &mut self.slots {
-            if hole.as_ref().is_some_and(|entry| entry.trust == Trust::Withdrawn && entry.in_flight == 0) {
-                *hole = None;
-            }
-        }
+        let is_gone = |entry: &Slots<E>| entry.trust == Trust::Withdrawn && entry.in_flight == 0;
+        self.slots.iter_mut().filter(|hole| hole.as_ref().is_some_and(is_gone)).for_each(|hole| *hole = None);
         while matches!(self.slots.last(), Some(None)) {
             self.slots.pop();
         }
@@ -217,14 +213,20 @@ impl<W, E: Clone> Admission<W, E> {
         self.serve(dice)
     }
 
-    /// Sets an endpoint aside until it is named or trusted again. Returns whether it was trusted until now.
+    /// Sets an endpoint aside until it is named or trusted again.
     // Ready => Suspect
-    pub(crate) fn suspect(&mut self, id: EndpointId) -> bool {
-        let Some(Some(entry)) = self.slots.get_mut(id.index as usize) else { return false };
-        if entry.generation != id.generation || entry.trust != Trust::Ready {
-            return false;
+    pub(crate) fn suspect(&mut self, id: EndpointId) {
+        if let Some(entry) = self.trusted(id) {
+            entry.trust = Trust::Suspect;
+            self.recount();
         }
-        entry.trust = Trust::Suspect;
+    }
+
+    /// Sets an endpoint aside until it is trusted again, even if it is named. Returns whether it was trusted until now.
+    // Ready => Suspect
+    pub(crate) fn broke(&mut self, id: EndpointId) -> bool {
+        let Some(entry) = self.trusted(id) else { return false };
+        (entry.trust, entry.broken) = (Trust::Suspect, true);
         self.recount();
         true
     }
@@ -232,8 +234,11 @@ impl<W, E: Clone> Admission<W, E> {
     /// Uses endpoints again that were set aside, and serves the line as far as they have slots.
     // Suspect => Ready
     pub(crate) fn trust_again(&mut self, dice: &mut impl FnMut() -> u32) -> Vec<(W, Grant<E>)> {
-        for entry in self.slots.iter_mut().flatten().filter(|entry| entry.trust == Trust::Suspect) {
-            entry.trust = Trust::Ready;
+        for entry in self.slots.iter_mut().flatten() {
+            entry.broken = false;
+            if entry.trust == Trust::Suspect {
+                entry.trust = Trust::Ready;
+            }
         }
         self.recount();
         self.serve(dice)
@@ -284,6 +289,11 @@ impl<W, E: Clone> Admission<W, E> {
         })
     }
 
+    fn trusted(&mut self, id: EndpointId) -> Option<&mut Slots<E>> {
+        let entry = self.slots.get_mut(id.index as usize)?.as_mut()?;
+        (entry.generation == id.generation && entry.trust == Trust::Ready).then_some(entry)
+    }
+
     fn next_turn(&mut self) -> Turn {
         self.next_turn += 1;
         Turn(self.next_turn)
@@ -300,9 +310,7 @@ impl<W, E: Clone> Admission<W, E> {
     }
 
     fn remove(&mut self, turn: Turn) -> Option<Waiter<W>> {
-        let waiter = self.line.remove(&turn)?;
-        self.line_bytes -= waiter.bytes;
-        Some(waiter)
+        self.line.remove(&turn).inspect(|waiter| self.line_bytes -= waiter.bytes)
     }
 
     fn pick(&self, tried: &[EndpointId], dice: &mut impl FnMut() -> u32) -> Option<usize> {
@@ -351,7 +359,7 @@ impl<W, E: Clone> Admission<W, E> {
         let known = self.slots.iter_mut().flatten().find(|entry| entry.instance == offer.instance);
         if let Some(entry) = known {
             entry.slots = offer.slots;
-            entry.trust = Trust::Ready;
+            entry.trust = if entry.broken { Trust::Suspect } else { Trust::Ready };
             entry.endpoint = offer.endpoint;
             return;
         }
@@ -361,6 +369,7 @@ impl<W, E: Clone> Admission<W, E> {
             slots: offer.slots,
             in_flight: 0,
             trust: Trust::Ready,
+            broken: false,
             generation: self.next_generation,
             endpoint: offer.endpoint,
         };

@@ -137,6 +137,19 @@ fn a_suspect_gets_nothing_until_it_is_named_or_trusted_again() {
 }
 
 #[test]
+fn one_that_broke_a_connection_gets_nothing_though_it_is_named() {
+    let mut line = line_with(vec![offer("a", 5)]);
+    let grant = line.try_take(None, &mut dice()).unwrap();
+    assert!(line.broke(grant.id));
+    assert!(!line.broke(grant.id), "known already");
+    line.wait(ask(), ROOMY, 1).unwrap();
+    assert!(who(line.offer(vec![offer("a", 5)], &mut dice())).is_empty());
+    assert_eq!(who(line.trust_again(&mut dice())), [1]);
+    line.offer(vec![offer("a", 5)], &mut dice());
+    assert!(line.try_take(None, &mut dice()).is_some());
+}
+
+#[test]
 fn a_withdrawn_endpoint_gets_nothing_and_stays_until_its_last_request() {
     let mut line = line_with(vec![offer("a", 2)]);
     let grant = line.try_take(None, &mut dice()).unwrap();

@@ -340,7 +340,7 @@ impl Permit {
     /// Sets the endpoint aside for a moment: it broke a connection. A process that dies closes one after the other, and
     /// those that are still open would take requests which it never looks at.
     pub(crate) fn broke(&self) {
-        if self.revision.lock().suspect(self.id) {
+        if self.revision.lock().broke(self.id) {
             let revision = Arc::clone(&self.revision);
             tokio::spawn(async move {
                 tokio::time::sleep(BREAK_PAUSE).await;
