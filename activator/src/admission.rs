@@ -214,7 +214,6 @@ impl<W, E: Clone> Admission<W, E> {
     }
 
     /// Sets an endpoint aside until it is named or trusted again.
-    // Ready => Suspect
     pub(crate) fn suspect(&mut self, id: EndpointId) {
         if let Some(entry) = self.trusted(id) {
             entry.trust = Trust::Suspect;

@@ -47,6 +47,12 @@ pub(crate) async fn send(worker: WorkerId, permit: &Permit, head: &Parts, body: 
     exchange(connection, permit, request(head, body, Version::HTTP_11)).await
 }
 
+/// Whether a request that broke says that the instance may be dying. One stream's end does not, nor an answer that cannot
+/// be read.
+pub(crate) fn tells_of_an_end(error: &hyper::Error) -> bool {
+    !error.is_parse() && !error.is_user() && !http2::is_reset(error)
+}
+
 async fn exchange(mut connection: Box<Http1>, permit: &Permit, request: Request<Upload>) -> Result<Answered, Failure> {
     match connection.exchange(request, permit).await {
         Ok(response) => Ok((response, Some(connection))),

@@ -16,7 +16,6 @@ use crate::answer::{AnswerBody, Deadlines, Exchange};
 use crate::connection::STREAM_WINDOW_BYTES;
 use crate::forward::{self, Answered, Failure};
 use crate::headers::{self, Origin, Timing};
-use crate::http2;
 use crate::index::{Hit, Index};
 use crate::metrics::{Metrics, Outcome};
 use crate::respond::Refusal;
@@ -241,8 +240,7 @@ impl Passage<'_> {
             (_, Progress::Broken) => Err(Refusal::BodyBroken),
             (Failure::Unprocessed, Progress::Started) => Err(Refusal::InstanceDied),
             (Failure::Broken(error), Progress::Untouched | Progress::Started) => {
-                // Neither an answer that cannot be read nor one stream's end says that the instance dies.
-                if !error.is_parse() && !error.is_user() && !http2::is_reset(&error) {
+                if forward::tells_of_an_end(&error) {
                     permit.broke();
                 }
                 Err(Refusal::InstanceDied)

@@ -337,15 +337,12 @@ impl Permit {
         self.revision.lock().suspect(self.id);
     }
 
-    /// Sets the endpoint aside for a moment: it broke a connection. A process that dies closes one after the other, and
-    /// those that are still open would take requests which it never looks at.
+    /// Sets the endpoint aside for a moment: a process that dies closes its connections one after the other.
     pub(crate) fn broke(&self) {
         if self.revision.lock().broke(self.id) {
             let revision = Arc::clone(&self.revision);
-            tokio::spawn(async move {
-                tokio::time::sleep(BREAK_PAUSE).await;
-                revision.trust_again();
-            });
+            let pause = tokio::time::sleep(BREAK_PAUSE);
+            tokio::spawn(futures::FutureExt::map(pause, move |()| revision.trust_again()));
         }
     }
 
