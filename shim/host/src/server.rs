@@ -165,7 +165,7 @@ pub async fn serve(listener: Listener, host: Arc<Host>, stop: Stop) {
     // Those who are connected as far as the system is concerned.
     server.accept_until(&listener, std::future::ready(())).await;
     drop(listener);
-    server.gone_within(READ_LAST).await;
+    let _kept = timeout(READ_LAST, server.connections.wait()).await;
     stop.settled.cancel();
     server.graceful.shutdown().await;
 }
@@ -213,22 +213,18 @@ impl Server {
         }
     }
 
+    /// Waits until nobody is connected and nobody has come for a while, for as long as that is worth waiting for.
     async fn settle(&self) {
+        self.connections.close();
         let quiet = async {
             let mut before = None;
             while before != Some(self.accepted.load(Relaxed)) {
                 before = Some(self.accepted.load(Relaxed));
                 sleep(SETTLE_QUIET).await;
-                self.gone_within(SETTLE_MAX).await;
+                self.connections.wait().await;
             }
         };
         let _busy = timeout(SETTLE_MAX, quiet).await;
-    }
-
-    /// Waits until nobody is connected, or until `time` is over.
-    async fn gone_within(&self, time: Duration) {
-        self.connections.close();
-        let _kept = timeout(time, self.connections.wait()).await;
     }
 }
 
