@@ -407,6 +407,7 @@ impl World {
                             host.prepared.remove(&forget.digest);
                             host.forgot.push(forget.digest);
                         }
+                        instance_down::Message::Refused(_) => panic!("proofs are the gate's business"),
                     }
                 }
                 Effect::Close(stream) => {

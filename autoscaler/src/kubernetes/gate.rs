@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use wisp_api::names::CONTROL_AUDIENCE;
-use wisp_api::wire::{DemandUp, InstanceHello, InstanceUp, demand_up, instance_up};
+use wisp_api::wire::{self, DemandUp, InstanceDown, InstanceHello, InstanceUp, demand_up, instance_down, instance_up};
 use wisp_autoscaler::{Actuation, Handle};
 use wisp_chassis::control::{CHANNEL_MESSAGES, Incoming, Peer};
 use wisp_identity::Claim;
@@ -19,7 +19,7 @@ use wisp_kubernetes::{Identity, review_token};
 
 use super::actuator::{Actuator, lock};
 use super::check::{check_activator, check_instance, told_revision};
-use super::proof::IdentityFile;
+use super::proof::{IdentityFile, ProofError};
 use super::roster::{PodFact, Roster, end_of};
 
 /// Streams that have not been let in: an installation of thousands of instances comes back in one wave.
@@ -77,7 +77,7 @@ impl Gate {
 
     async fn activator(
         &self,
-        mut peer: Peer<DemandUp, wisp_api::wire::DemandDown>,
+        mut peer: Peer<DemandUp, wire::DemandDown>,
         reviews: &Semaphore,
     ) -> Result<Incoming, String> {
         let hello = first(&mut peer.up, |message: &DemandUp| match &message.message {
@@ -94,7 +94,7 @@ impl Gate {
 
     async fn instance(
         &self,
-        mut peer: Peer<InstanceUp, wisp_api::wire::InstanceDown>,
+        mut peer: Peer<InstanceUp, InstanceDown>,
         lookups: &Semaphore,
     ) -> Result<Incoming, String> {
         let hello = first(&mut peer.up, |message: &InstanceUp| match &message.message {
@@ -103,7 +103,18 @@ impl Gate {
         });
         let hello = hello.await?;
         let refused = |reason: String| format!("instance {:?}: {reason}", hello.instance);
-        let claim = self.identity.verify(&hello.token).map_err(refused)?;
+        let claim = match self.identity.verify(&hello.token) {
+            Ok(claim) => claim,
+            Err(error) => {
+                if let ProofError::Refused(error) = &error {
+                    let said = wire::Refused { reason: error.to_string() };
+                    // One that is gone need not hear it.
+                    let _ended =
+                        peer.down.try_send(InstanceDown { message: Some(instance_down::Message::Refused(said)) });
+                }
+                return Err(refused(error.to_string()));
+            }
+        };
         let pod = self.pod(&claim, lookups).await.map_err(refused)?;
         check_instance(&hello, &claim, &pod).map_err(refused)?;
         self.announce(&hello, pod).await?;

@@ -2,7 +2,18 @@
 
 use std::path::PathBuf;
 
-use wisp_identity::{Claim, InstallationKey};
+use wisp_identity::{Claim, IdentityError, InstallationKey};
+
+/// Why a proof does not count.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProofError {
+    /// Of this installation: the proof may be good.
+    #[error("the identity key {0}")]
+    NoKey(String),
+    /// And it will not become better.
+    #[error("its proof is refused: {0}")]
+    Refused(#[from] IdentityError),
+}
 
 /// A file with the key. It is read for each proof, since a Secret may be replaced: that costs microseconds, and a proof is
 /// shown once in the life of a stream.
@@ -14,12 +25,12 @@ impl IdentityFile {
     ///
     /// # Errors
     /// When it is no proof, or there is no key.
-    pub(crate) fn verify(&self, proof: &str) -> Result<Claim, String> {
+    pub(crate) fn verify(&self, proof: &str) -> Result<Claim, ProofError> {
         let path = self.0.display();
         let bytes =
-            std::fs::read(&self.0).map_err(|error| format!("the identity key {path} cannot be read: {error}"))?;
-        let key = InstallationKey::new(&bytes).map_err(|error| format!("the identity key {path}: {error}"))?;
-        key.verify(proof).map_err(|error| format!("its proof is refused: {error}"))
+            std::fs::read(&self.0).map_err(|error| ProofError::NoKey(format!("{path} cannot be read: {error}")))?;
+        let key = InstallationKey::new(&bytes).map_err(|error| ProofError::NoKey(format!("{path}: {error}")))?;
+        Ok(key.verify(proof)?)
     }
 }
 
@@ -32,10 +43,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = IdentityFile(folder.path().join("identity.key"));
         let proof = InstallationKey::new(&[1; 32]).unwrap().of_node("n").sign("s", "p", "u").unwrap();
-        assert!(file.verify(&proof).unwrap_err().contains("cannot be read"));
+        assert!(matches!(file.verify(&proof), Err(ProofError::NoKey(_))));
         std::fs::write(&file.0, [1; 32]).unwrap();
         assert_eq!(file.verify(&proof).unwrap().uid, "u");
         std::fs::write(&file.0, [2; 32]).unwrap();
-        assert!(file.verify(&proof).unwrap_err().contains("refused"));
+        assert!(matches!(file.verify(&proof), Err(ProofError::Refused(_))));
     }
 }

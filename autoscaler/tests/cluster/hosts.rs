@@ -66,6 +66,13 @@ impl Host {
         tokio::time::timeout(Duration::from_secs(3), closed).await.is_err()
     }
 
+    /// Whether the gate says so, before it closes the stream.
+    async fn hears_that_it_is_refused(&mut self) -> bool {
+        let event = tokio::time::timeout(PATIENCE, self.link.events.recv()).await.unwrap();
+        let Some(LinkEvent::Message(InstanceDown { message })) = event else { return false };
+        matches!(message, Some(instance_down::Message::Refused(_)))
+    }
+
     async fn specialized(&mut self) -> wisp_api::wire::HostSpec {
         loop {
             match self.link.events.recv().await.unwrap() {
@@ -121,6 +128,8 @@ async fn only_the_word_of_its_node_lets_a_host_in() {
         let mut host = Host::connect(endpoint.clone(), hello).await;
         assert!(!host.is_let_in().await, "{why} was let in");
     }
+    let mut host = Host::connect(endpoint.clone(), hello(&own, &forged)).await;
+    assert!(host.hears_that_it_is_refused().await, "what was signed with another key will not be right later");
     let mut host = Host::connect(endpoint, hello(&own, &good)).await;
     assert!(host.is_let_in().await, "the pod's own proof was refused");
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -95,8 +96,13 @@ impl<R: Rpc> Reconnecting<R> {
         loop {
             let reason = match self.connect().await {
                 Ok((sender, stream)) => {
-                    backoff.reset();
-                    self.carry(sender, stream).await
+                    let began = Instant::now();
+                    let reason = self.carry(sender, stream).await;
+                    // A peer that is refused each time is not to come at each moment.
+                    if began.elapsed() > BACKOFF_CAP {
+                        backoff.reset();
+                    }
+                    reason
                 }
                 Err(reason) => reason,
             };

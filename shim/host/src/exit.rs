@@ -17,6 +17,8 @@ pub enum Exit {
     Listen = 69,
     /// Anything else; a bug or a broken system.
     Internal = 70,
+    /// The autoscaler did not take its proof: it can serve nobody.
+    Refused = 77,
     /// A command's guest trapped, or used up what it was allowed: what an abort looks like.
     Trapped = 134,
     /// A command was ended by SIGINT.

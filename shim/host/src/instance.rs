@@ -70,6 +70,8 @@ pub struct Instance {
     revision: Option<String>,
     drain: Option<Drain>,
     connected: bool,
+    /// Whether the autoscaler does not take our proof.
+    refused: bool,
 }
 
 /// What ends the wait of the loop.
@@ -98,6 +100,7 @@ impl Instance {
             revision: None,
             drain: None,
             connected: false,
+            refused: false,
         }
     }
 
@@ -182,6 +185,14 @@ impl Instance {
             }
             instance_down::Message::Drain(wire::Drain { deadline_millis }) => {
                 self.acknowledged(deadline_millis);
+                None
+            }
+            instance_down::Message::Refused(wire::Refused { reason }) => {
+                // Each new stream hears it again.
+                if !std::mem::replace(&mut self.refused, true) {
+                    tracing::error!(reason, "the autoscaler refuses us; ending, so that another takes our place");
+                }
+                self.acknowledged(0);
                 None
             }
         }
@@ -347,6 +358,7 @@ impl Instance {
                 self.drain = Some(Drain::Refusing { until });
                 None
             }
+            Drain::Refusing { .. } if self.host.metrics().in_flight() == 0 && self.refused => Some(Exit::Refused),
             Drain::Refusing { .. } if self.host.metrics().in_flight() == 0 => Some(Exit::Drained),
             Drain::Refusing { .. } => {
                 tracing::warn!(in_flight = self.host.metrics().in_flight(), "drain deadline passed; cutting requests");

@@ -44,7 +44,7 @@ use self::shelf::Shelf;
 /// Between two looks at the mounted key and at the folder: the kubelet takes longer to renew a Secret.
 const LOOK_PERIOD: Duration = Duration::from_secs(2);
 const KEY_BYTES: usize = 32;
-/// Between two askings for the node's key, while there is none that the operator gave, and then.
+/// Between two askings for the node's key: until the operator has given it to this process, and then.
 const NODE_KEY_RETRY: Duration = Duration::from_secs(2);
 const NODE_KEY_PERIOD: Duration = Duration::from_secs(60);
 /// Far ahead: something else happens before.
@@ -129,7 +129,10 @@ struct NodeKeyState {
     /// The operator is being asked.
     asking: JoinSet<Result<NodeKey, FetchError>>,
     asked: Option<Instant>,
+    /// On the node; perhaps of an earlier installation.
     is_there: bool,
+    /// By the operator, since this process began.
+    given: bool,
 }
 
 /// How a fetch ended.
@@ -227,7 +230,7 @@ impl Agent {
 
     fn ask_for_node_key(&mut self) {
         let state = &mut self.node_key;
-        let period = if state.is_there { NODE_KEY_PERIOD } else { NODE_KEY_RETRY };
+        let period = if state.given { NODE_KEY_PERIOD } else { NODE_KEY_RETRY };
         if !state.asking.is_empty() || state.asked.is_some_and(|asked| asked.elapsed() < period) {
             return;
         }
@@ -243,7 +246,7 @@ impl Agent {
                     self.shelf.install_node_key(&key).context("cannot install the node's key")?;
                     tracing::info!(node = key.node(), "there is another key of this node");
                 }
-                self.node_key.is_there = true;
+                (self.node_key.is_there, self.node_key.given) = (true, true);
             }
             // What is installed stays in force.
             Err(error) => tracing::warn!(%error, "the node's key is not fetched; trying again"),

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use wisp_api::wire::{self, InstanceState, instance_down, instance_up};
+use wisp_api::wire::{self, InstanceState, InstanceUp, instance_down, instance_up};
 use wisp_chassis::control::{Incoming, ServerTls, serve_tcp};
 
 use crate::admin::ask;
@@ -173,6 +173,26 @@ async fn a_pod_prepares_becomes_its_revision_by_name_and_drains() {
     assert_eq!(ask(&address, "/hello").await.status, 200);
     order(&peer, instance_down::Message::Drain(wire::Drain { deadline_millis: 0 })).await;
     assert_eq!(code(&mut pod).await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_refused_finishes_what_it_has_and_says_why_it_ends() {
+    let mut around = surroundings().await;
+    around.fetched("guests.wisp").await;
+    let artifact = around.called("guests.wisp").await;
+    let mut pod = around.pod().start();
+    let (mut peer, hello) = around.stream().await;
+    order(&peer, specialize("guests-00001", artifact)).await;
+    assert!(matches!(next(&mut peer).await, instance_up::Message::Ready(_)));
+    let address = format!("127.0.0.1:{}", hello.address.strip_prefix("tcp:10.9.8.7:").unwrap());
+    let slow = tokio::spawn(async move { ask(&address, "/sleep?ms=300").await });
+    let is_on_its_way =
+        |said: InstanceUp| matches!(said.message, Some(instance_up::Message::Report(report)) if report.in_flight == 1);
+    while !is_on_its_way(within(peer.up.recv()).await.unwrap()) {}
+
+    order(&peer, instance_down::Message::Refused(wire::Refused { reason: "the test says so".to_owned() })).await;
+    assert_eq!(slow.await.unwrap().status, 200);
+    assert_eq!(code(&mut pod).await, Some(77));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -50,7 +50,7 @@ impl Operator {
         let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
         let listener = TcpListener::bind((ip.into(), 0)).await.unwrap();
         let operator = Self { address: listener.local_addr().unwrap(), ca: authority.pem(), state: Arc::default() };
-        operator.answers("/node-key", Answer::File(serde_json::to_vec(&node_key()).unwrap()));
+        operator.answers("/node-key", Answer::File(serde_json::to_vec(&node_key([1; 32])).unwrap()));
         let state = Arc::clone(&operator.state);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -76,8 +76,8 @@ impl Operator {
 }
 
 /// Of a node that all of these tests are on.
-fn node_key() -> NodeKey {
-    InstallationKey::new(&[1; wisp_identity::KEY_BYTES]).unwrap().of_node("node-a")
+pub(crate) fn node_key(installation: [u8; wisp_identity::KEY_BYTES]) -> NodeKey {
+    InstallationKey::new(&installation).unwrap().of_node("node-a")
 }
 
 async fn serve(acceptor: TlsAcceptor, stream: TcpStream, state: Arc<Mutex<State>>) {

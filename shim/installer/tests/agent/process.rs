@@ -10,9 +10,13 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use wisp_cluster::{Cluster, Component, Settings, ask, can_run, until};
+use wisp_identity::NodeKey;
 
-use crate::operator::{Answer, NAME, Operator};
+use crate::operator::{Answer, NAME, Operator, node_key};
 use crate::{PATIENCE, revisions};
+
+/// Less than the agent lets pass between two askings for a key that it has.
+const SOON: Duration = Duration::from_secs(30);
 
 struct Agent {
     child: Child,
@@ -87,6 +91,10 @@ async fn what_revisions_name_is_on_the_node_whatever_goes_wrong_on_the_way() {
     let mounted = Mounted::new(&operator);
     operator.answers("a.wisp", Answer::File(b"code of a".into()));
     revisions::name(&cluster, "hello-00001", "a.wisp", 9).await;
+    // An installation before left its key, and the operator of this one is not there yet.
+    std::fs::create_dir(mounted.path("store")).unwrap();
+    std::fs::write(mounted.path("store/node.key"), serde_json::to_vec(&node_key([9; 32])).unwrap()).unwrap();
+    operator.answers("/node-key", Answer::Half(Vec::new()));
     let mut agent = agent(&cluster, &operator, &mounted).await;
 
     // Without a key nothing is of use.
@@ -97,6 +105,17 @@ async fn what_revisions_name_is_on_the_node_whatever_goes_wrong_on_the_way() {
     assert_eq!(agent.ask("/ready").await.unwrap(), "ready\n");
     assert_eq!(operator.asked("a.wisp"), ["first"]);
     assert!(operator.asked("other.wisp").is_empty());
+
+    // It is asked for the node's key again, and soon: whom the old one vouches for is refused.
+    until("the node's key is asked for", PATIENCE, async || Ok(operator.asked("/node-key").first().cloned()))
+        .await
+        .unwrap();
+    operator.answers("/node-key", Answer::File(serde_json::to_vec(&node_key([1; 32])).unwrap()));
+    let is_new = async || {
+        let key: NodeKey = serde_json::from_slice(&std::fs::read(mounted.path("store/node.key"))?)?;
+        Ok((key == node_key([1; 32])).then_some(()))
+    };
+    until("the node's key is this installation's", SOON, is_new).await.unwrap();
 
     // A connection that breaks, and a token that is renewed meanwhile.
     operator.answers("b.wisp", Answer::Half(b"code of".into()));
