@@ -17,17 +17,20 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use wisp_api::{FunctionKey, WarmPool, WasmFunction, WasmRevision, names};
+use wisp_api::{FunctionKey, RevisionKey, WarmPool, WasmFunction, WasmRevision, names};
 
 use crate::children::{POLICY, addresses};
 use crate::context::{Context, Error};
 use crate::dump::Shown;
 use crate::functions::News;
-use crate::known::{CHILDREN, ChildChanges};
+use crate::known::{self, CHILDREN, ChildChanges, InstanceChanges};
 use crate::metrics::{Kind, Outcome};
 use crate::reach::http_routes;
-use crate::watched::watched;
+use crate::watched::{Changes, watched};
 use crate::{function, policy, pool, revision};
+
+/// Changes that wait for a controller to take them; the watch waits with them.
+const CHANGES_WAITING: usize = 1024;
 
 /// What is watched beside the controllers' own objects.
 pub struct Sources {
@@ -39,6 +42,8 @@ pub struct Sources {
     pub news: News,
     /// Changes of their children.
     pub children: ChildChanges,
+    /// Changes of their revisions, and of all pods.
+    pub instances: InstanceChanges,
 }
 
 /// The activators' pods, watched.
@@ -71,14 +76,14 @@ impl Activators {
 
 /// Runs all controllers until `shutdown`; `shown` is told where they keep what they see.
 pub async fn run(context: Arc<Context>, sources: Sources, shown: &OnceLock<Shown>, shutdown: CancellationToken) {
-    let Sources { activators, follow, news, children } = sources;
+    let Sources { activators, follow, news, children, instances } = sources;
     let follow = async {
         shutdown.run_until_cancelled(follow).await;
     };
     let controllers = async {
         // Who has which host is known when all functions are.
         if shutdown.run_until_cancelled(context.functions.complete()).await.is_some() {
-            control(&context, (activators, children, news), shown, &shutdown).await;
+            control(&context, (activators, children, instances, news), shown, &shutdown).await;
         }
     };
     futures::join!(follow, controllers);
@@ -86,18 +91,19 @@ pub async fn run(context: Arc<Context>, sources: Sources, shown: &OnceLock<Shown
 
 async fn control(
     context: &Arc<Context>,
-    (activators, children, news): (Activators, ChildChanges, News),
+    (activators, children, instances, news): (Activators, ChildChanges, InstanceChanges, News),
     shown: &OnceLock<Shown>,
     shutdown: &CancellationToken,
 ) {
     let client = &context.client;
     let all = watcher::Config::default();
-    let instances = all.clone().labels(&format!("{}=true", names::LABEL_INSTANCE));
-    let policies = all.clone().labels(CHILDREN).fields(&format!("metadata.name={POLICY}"));
+    let policies = all.labels(CHILDREN).fields(&format!("metadata.name={POLICY}"));
     let stop = || shutdown.clone().cancelled_owned();
 
+    let (tell, told) = Tell::of_changes();
     let functions = functions(context, children)
         .reconcile_all_on(activators.changes)
+        .reconcile_on(received(told.functions))
         .reconcile_on(received(news.functions).map(|key| reference(&key)))
         .graceful_shutdown_on(stop())
         .run(
@@ -106,10 +112,11 @@ async fn control(
             Arc::clone(context),
         )
         .for_each(|done| count(context, Kind::Function, done.is_ok()));
-    let revisions =
-        of_all::<WasmRevision>(client).watches(Api::<Pod>::all(client.clone()), instances.clone(), revision_of);
+    let changed = tell.functions(instances.revisions);
+    let revisions = Controller::for_stream(changed, context.known.revisions.store());
+    let revisions = revisions.reconcile_on(received(told.revisions));
     let pools = of_all::<WarmPool>(client)
-        .owns(Api::<Pod>::all(client.clone()), instances)
+        .reconcile_on(received(told.pools))
         .reconcile_on(received(news.pools).map(|namespace| ObjectRef::new(names::DEFAULT_POOL).within(&namespace)));
     // It was not set before: there is one leader in the life of a process.
     let _set = shown.set(Shown { context: Arc::clone(context), revisions: revisions.store(), pools: pools.store() });
@@ -138,7 +145,8 @@ async fn control(
             Arc::clone(context),
         )
         .for_each(|done| count(context, Kind::Policy, done.is_ok()));
-    futures::join!(functions, revisions, pools, policies);
+    let pods = shutdown.run_until_cancelled(tell.of_pods(instances.pods));
+    futures::join!(functions, revisions, pools, policies, pods);
 }
 
 /// Looks at each object of a kind, and keeps what [`watched`] keeps.
@@ -162,7 +170,6 @@ fn functions(context: &Arc<Context>, children: ChildChanges) -> Controller<WasmF
         Some(reference(&of_pool.any_with_pool(&pool.namespace()?).filter(|_| is_gone)?))
     };
     let controller = of_all::<WasmFunction>(client)
-        .owns(Api::<WasmRevision>::all(client.clone()), all.clone())
         .owns_stream(children.services)
         .owns_stream(children.slices)
         .owns_stream(children.ingresses)
@@ -183,10 +190,68 @@ fn received<T>(receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> {
     futures::stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) })
 }
 
-/// By the label: a claimed pod has its revision's before it has its owner.
-fn revision_of(pod: Pod) -> Option<ObjectRef<WasmRevision>> {
-    let name = pod.labels().get(names::LABEL_REVISION)?;
-    Some(ObjectRef::new(name).within(&pod.namespace()?))
+/// Whose business a change of a revision or of a pod is.
+struct Tell {
+    functions: mpsc::Sender<ObjectRef<WasmFunction>>,
+    revisions: mpsc::Sender<ObjectRef<WasmRevision>>,
+    pools: mpsc::Sender<ObjectRef<WarmPool>>,
+}
+
+/// Who is told of it.
+struct Told {
+    functions: mpsc::Receiver<ObjectRef<WasmFunction>>,
+    revisions: mpsc::Receiver<ObjectRef<WasmRevision>>,
+    pools: mpsc::Receiver<ObjectRef<WarmPool>>,
+}
+
+impl Tell {
+    fn of_changes() -> (Self, Told) {
+        let (tell_functions, functions) = mpsc::channel(CHANGES_WAITING);
+        let (tell_revisions, revisions) = mpsc::channel(CHANGES_WAITING);
+        let (tell_pools, pools) = mpsc::channel(CHANGES_WAITING);
+        let tell = Self { functions: tell_functions, revisions: tell_revisions, pools: tell_pools };
+        (tell, Told { functions, revisions, pools })
+    }
+
+    /// The same changes, when the functions of these revisions are told.
+    fn functions(&self, revisions: Changes<WasmRevision>) -> Changes<WasmRevision> {
+        let functions = self.functions.clone();
+        let told = revisions.then(move |changed| {
+            let functions = functions.clone();
+            async move {
+                if let Some(owner) = changed.as_ref().ok().and_then(owner_of) {
+                    // Nobody looks at functions any more when this fails.
+                    let _ended = functions.send(owner).await;
+                }
+                changed
+            }
+        });
+        told.boxed()
+    }
+
+    /// Tells revisions and pools of their pods.
+    async fn of_pods(&self, mut pods: Changes<Pod>) {
+        while let Some(changed) = pods.next().await {
+            let pod = match changed {
+                Ok(pod) => pod,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot watch pods; trying again");
+                    continue;
+                }
+            };
+            if let Some(RevisionKey { namespace, name }) = known::revision_of(&pod) {
+                let _ended = self.revisions.send(ObjectRef::new(&name).within(&namespace)).await;
+            }
+            if let Some(pool) = owner_of(&pod) {
+                let _ended = self.pools.send(pool).await;
+            }
+        }
+    }
+}
+
+fn owner_of<Owner: Resource<DynamicType = ()>>(object: &impl ResourceExt) -> Option<ObjectRef<Owner>> {
+    let namespace = object.namespace();
+    object.owner_references().iter().find_map(|owner| ObjectRef::from_owner_ref(namespace.as_deref(), owner, ()))
 }
 
 fn failed<K>(kind: Kind, object: &K, error: &Error, context: &Context) -> Action

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use serde_json::json;
@@ -58,11 +58,11 @@ impl<'a> Work<'a> {
 
     async fn reconcile(&self) -> Result<Action, Error> {
         let spec = &self.function.spec;
-        let mut revisions = self.revisions().await?;
+        let mut revisions = self.revisions().await;
         let newest = revisions.last();
         let is_new = newest.is_none_or(|newest| plan::differs(spec, &newest.spec.template));
         let mut refusal = None;
-        if is_new || !newest.is_some_and(plan::is_ready) {
+        if is_new || !newest.is_some_and(|newest| plan::is_ready(newest)) {
             self.announce_compiling(&revisions).await?;
             let (components, namespace) = (&self.context.components, &self.key.namespace);
             let compiled = match newest.filter(|_| !is_new) {
@@ -73,7 +73,7 @@ impl<'a> Work<'a> {
                 Ok(compiled) if is_new => revisions.push(self.make_revision(&revisions, compiled).await?),
                 Ok(compiled) => {
                     let newest = revisions.pop().expect("one that is not ready is there");
-                    revisions.push(self.note_artifact(newest, compiled).await?);
+                    revisions.push(self.note_artifact(&newest.name_any(), compiled).await?);
                 }
                 Err(problem) => refusal = Some(problem),
             }
@@ -99,17 +99,11 @@ impl<'a> Work<'a> {
         }
     }
 
-    async fn revisions(&self) -> Result<Vec<WasmRevision>, Error> {
-        let label = format!("{}={}", names::LABEL_FUNCTION, self.key.name);
-        let listed = self.revision_api().list(&ListParams::default().labels(&label)).await?;
-        let ours = listed
-            .items
-            .into_iter()
-            .filter(|revision| revision.owner_references().iter().any(|owner| owner.uid == self.owner.uid));
-        Ok(plan::ordered(&self.key.name, ours.collect()))
+    async fn revisions(&self) -> Vec<Arc<WasmRevision>> {
+        plan::ordered(&self.key.name, self.context.known.revisions.of(&self.owner.uid).await)
     }
 
-    async fn make_revision(&self, known: &[WasmRevision], compiled: Compiled) -> Result<WasmRevision, Error> {
+    async fn make_revision(&self, known: &[Arc<WasmRevision>], compiled: Compiled) -> Result<Arc<WasmRevision>, Error> {
         let last = known.last().and_then(|last| plan::generation(&self.key.name, &last.name_any())).unwrap_or(0);
         let name = self.key.revision(last + 1).name;
         let mut revision = WasmRevision::new(
@@ -125,31 +119,33 @@ impl<'a> Work<'a> {
         revision.labels_mut().insert(names::LABEL_FUNCTION.to_owned(), self.key.name.clone());
         revision.owner_references_mut().push(self.owner.clone());
         let made = self.revision_api().create(&PostParams::default(), &revision).await?;
+        self.context.known.revisions.wrote(made);
         tracing::info!(function = %self.key, revision = name, "a revision is made");
-        self.note_artifact(made, compiled).await
+        self.note_artifact(&name, compiled).await
     }
 
     /// From here on it can be given traffic.
-    async fn note_artifact(&self, revision: WasmRevision, compiled: Compiled) -> Result<WasmRevision, Error> {
+    async fn note_artifact(&self, name: &str, compiled: Compiled) -> Result<Arc<WasmRevision>, Error> {
         let Compiled { file, bytes, architecture, .. } = compiled;
         let artifacts = vec![CompiledArtifact { architecture: architecture.to_owned(), file, bytes }];
         let condition = status::revision_ready(&Step::Good, &[]);
-        let name = revision.name_any();
-        let selector = plan::selector(&name);
+        let selector = plan::selector(name);
         let patch = json!({"status": {"artifacts": artifacts, "conditions": [condition], "selector": selector}});
-        Ok(self.revision_api().patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch)).await?)
+        let noted = self.revision_api().patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        Ok(self.context.known.revisions.wrote(noted))
     }
 
-    fn seen(&self, revisions: &[WasmRevision], refusal: Option<&Refusal>, routes: Step) -> Seen {
+    fn seen(&self, revisions: &[Arc<WasmRevision>], refusal: Option<&Refusal>, routes: Step) -> Seen {
         let spec = &self.function.spec;
-        let latest_ready = revisions.iter().rev().find(|revision| plan::is_ready(revision)).map(ResourceExt::name_any);
+        let latest_ready =
+            revisions.iter().rev().find(|revision| plan::is_ready(revision)).map(|found| found.name_any());
         let mut seen = Seen { routes, ..self.nothing(Step::Good) };
-        seen.latest_created = revisions.last().map(ResourceExt::name_any);
+        seen.latest_created = revisions.last().map(|newest| newest.name_any());
         seen.replicas = revisions.iter().filter_map(|found| found.status.as_ref()).map(|status| status.replicas).sum();
         if let Some(refusal) = refusal {
             seen.component = Step::Bad(refusal.reason, refusal.message.clone());
         }
-        let known: Vec<String> = revisions.iter().map(ResourceExt::name_any).collect();
+        let known: Vec<String> = revisions.iter().map(|revision| revision.name_any()).collect();
         match &latest_ready {
             None => seen.revision = Step::Waiting("no revision is ready yet".to_owned()),
             Some(latest) => {
@@ -191,7 +187,7 @@ impl<'a> Work<'a> {
 
     /// A large component takes a while; whoever waits sees for what. Once for each spec: a second try has a reason to
     /// show, and what is written here wakes this very function.
-    async fn announce_compiling(&self, revisions: &[WasmRevision]) -> Result<(), Error> {
+    async fn announce_compiling(&self, revisions: &[Arc<WasmRevision>]) -> Result<(), Error> {
         let said = self.function.status.as_ref().and_then(|status| status.observed_generation);
         if !revisions.is_empty() || said == self.function.metadata.generation {
             return Ok(());
@@ -221,12 +217,16 @@ impl<'a> Work<'a> {
 
     async fn forget_old(
         &self,
-        revisions: &[WasmRevision],
+        revisions: &[Arc<WasmRevision>],
         traffic: &[wisp_api::status::TrafficStatus],
     ) -> Result<(), Error> {
         for name in plan::outdated(revisions, traffic, self.function.spec.revision_history_limit) {
             tracing::info!(function = %self.key, revision = name, "an old revision is removed");
             gone_is_good(self.revision_api().delete(&name, &DeleteParams::default()).await.map(drop))?;
+            revisions
+                .iter()
+                .filter(|old| old.name_any() == name)
+                .for_each(|old| self.context.known.revisions.deleted(old));
         }
         Ok(())
     }

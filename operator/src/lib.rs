@@ -10,6 +10,8 @@
 //! - [`function`] brings one function closer to its spec: [`component`] finds and compiles what it runs, [`plan`] says
 //!   which revisions it should have, [`children`] are the objects by which it is reached, [`reach`] applies those that are
 //!   not as [`known`] shows them, [`status`] is what is said of it, and [`events`] what is told when that changes.
+//! - What is there is seen in watches, and listed only before a revision's pods are created: `watched` is one kind in one
+//!   store, `grouped` the same by owner, with what was written a moment ago.
 //! - [`revision`] and [`pool`] create and delete [`pod`]s; [`instances`] sorts those that are there, [`surge`] says how
 //!   large a pool is for the moment. [`policy`] keeps the NetworkPolicy of a namespace.
 //! - [`bootstrap`] makes the installation's own secrets, [`renewal`] keeps them fresh; [`artifacts`] hands compiled code to
@@ -28,6 +30,7 @@ pub mod dump;
 pub mod events;
 pub mod function;
 pub mod functions;
+mod grouped;
 pub mod hosts;
 pub mod instances;
 pub mod known;

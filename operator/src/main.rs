@@ -122,7 +122,7 @@ async fn context(
     let has_http_routes = has_http_routes(&client).await.context("the API server cannot be asked for its kinds")?;
     let activators = Activators::watch(&client, &args.namespace);
     let (functions, follow, news) = functions::follow(&client, args.domain.clone());
-    let (known, children) = Known::watch(&client);
+    let (known, children, instances) = Known::watch(&client);
     let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(args.name.clone()) };
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
@@ -139,7 +139,7 @@ async fn context(
         patience: Default::default(),
         surges: Default::default(),
     });
-    Ok((context, Sources { activators, follow: Box::pin(follow), news, children }))
+    Ok((context, Sources { activators, follow: Box::pin(follow), news, children, instances }))
 }
 
 /// Nothing waits on a path of requests for the operator: it may take longer than the autoscaler.

@@ -56,8 +56,8 @@ impl Metrics {
         self.reconciled.get_or_create(&Of { kind, outcome }).inc();
     }
 
-    pub(crate) fn pod_created(&self) {
-        self.pods_created.inc();
+    pub(crate) fn pods_created(&self, count: usize) {
+        self.pods_created.inc_by(count as u64);
     }
 
     pub(crate) fn pod_deleted(&self) {

@@ -1,6 +1,7 @@
 //! Which revisions a function should have. Pure.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use wisp_api::function::WasmFunctionSpec;
 use wisp_api::ingress::Ingress;
@@ -33,8 +34,8 @@ pub fn generation(function: &str, revision: &str) -> Option<u32> {
 
 /// A function's revisions, oldest first. Others of the same label are left out.
 #[must_use]
-pub fn ordered(function: &str, revisions: Vec<WasmRevision>) -> Vec<WasmRevision> {
-    let number = |revision: &WasmRevision| generation(function, &revision.name_any());
+pub fn ordered(function: &str, revisions: Vec<Arc<WasmRevision>>) -> Vec<Arc<WasmRevision>> {
+    let number = |revision: &Arc<WasmRevision>| generation(function, &revision.name_any());
     let mut revisions: Vec<_> = revisions.into_iter().filter(|revision| number(revision).is_some()).collect();
     revisions.sort_by_key(number);
     revisions
@@ -48,8 +49,8 @@ pub fn is_ready(revision: &WasmRevision) -> bool {
 
 /// What keeps instances from running, as the newest of the revisions with traffic says that has a complaint.
 #[must_use]
-pub fn failing(revisions: &[WasmRevision], traffic: &[TrafficStatus]) -> Option<Step> {
-    let used = |revision: &&WasmRevision| traffic.iter().any(|target| target.revision == revision.name_any());
+pub fn failing(revisions: &[Arc<WasmRevision>], traffic: &[TrafficStatus]) -> Option<Step> {
+    let used = |revision: &&Arc<WasmRevision>| traffic.iter().any(|target| target.revision == revision.name_any());
     revisions.iter().rev().filter(used).find_map(|revision| {
         let ready = revision.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == "Ready")?;
         let reason = [Reason::InstancesFailing, Reason::QuotaExceeded]
@@ -62,13 +63,13 @@ pub fn failing(revisions: &[WasmRevision], traffic: &[TrafficStatus]) -> Option<
 
 /// Revisions to be removed: without traffic and without instances, beyond `limit`, oldest first. The newest stays.
 #[must_use]
-pub fn outdated(revisions: &[WasmRevision], traffic: &[TrafficStatus], limit: u32) -> Vec<String> {
+pub fn outdated(revisions: &[Arc<WasmRevision>], traffic: &[TrafficStatus], limit: u32) -> Vec<String> {
     let used: BTreeSet<&str> = traffic.iter().map(|target| &*target.revision).collect();
     let older = revisions.len().saturating_sub(1);
     let idle = revisions[..older].iter().filter(|revision| !used.contains(&*revision.name_any()));
-    let idle: Vec<&WasmRevision> = idle.collect();
+    let idle: Vec<&Arc<WasmRevision>> = idle.collect();
     let excess = idle.len().saturating_sub(limit as usize);
-    let empty = |revision: &&&WasmRevision| revision.status.as_ref().is_none_or(|status| status.replicas == 0);
+    let empty = |revision: &&&Arc<WasmRevision>| revision.status.as_ref().is_none_or(|status| status.replicas == 0);
     idle[..excess].iter().filter(empty).map(|revision| revision.name_any()).collect()
 }
 
@@ -90,13 +91,13 @@ mod tests {
         serde_json::from_value(spec).unwrap()
     }
 
-    fn revision(name: &str, replicas: u32) -> WasmRevision {
-        serde_json::from_value(json!({
+    fn revision(name: &str, replicas: u32) -> Arc<WasmRevision> {
+        let revision = serde_json::from_value(json!({
             "apiVersion": "wisp.dev/v1alpha1", "kind": "WasmRevision", "metadata": {"name": name},
             "spec": {"function": "cart", "digest": "sha256:0", "template": {"component": {"image": "r/x:1"}}},
             "status": {"replicas": replicas, "artifacts": [{"architecture": "amd64", "file": "f", "bytes": 1}]},
-        }))
-        .unwrap()
+        }));
+        Arc::new(revision.unwrap())
     }
 
     fn traffic(revision: &str) -> Vec<TrafficStatus> {
@@ -123,7 +124,7 @@ mod tests {
     #[test]
     fn revisions_are_ordered_by_number_and_others_are_left_out() {
         let all = ["cart-00010", "cart-00002", "cart-x", "cartoon-00001"].map(|name| revision(name, 0)).to_vec();
-        let names: Vec<String> = ordered("cart", all).iter().map(ResourceExt::name_any).collect();
+        let names: Vec<String> = ordered("cart", all).iter().map(|revision| revision.name_any()).collect();
         assert_eq!(names, ["cart-00002", "cart-00010"]);
     }
 
@@ -133,7 +134,8 @@ mod tests {
             let mut revision = revision(name, 0);
             let condition = json!({"type": "Ready", "status": "False", "reason": reason, "message": "exit code 1",
                 "lastTransitionTime": "2026-01-01T00:00:00Z"});
-            revision.status.as_mut().unwrap().conditions = vec![serde_json::from_value(condition).unwrap()];
+            let status = Arc::make_mut(&mut revision).status.as_mut();
+            status.unwrap().conditions = vec![serde_json::from_value(condition).unwrap()];
             revision
         };
         let all = [

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::try_join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 use wisp_api::status::Reason;
 use wisp_api::{WarmPool, WasmRevision, names};
 
-use crate::context::{Context, Error, MANAGER};
+use crate::context::{Context, Error};
 use crate::events::{self, Happened, Severity};
 use crate::function::gone_is_good;
 use crate::instances;
@@ -31,11 +31,9 @@ pub async fn reconcile(pool: Arc<WarmPool>, context: Arc<Context>) -> Result<Act
     }
     let (name, namespace) = (pool.name_any(), pool.namespace().unwrap_or_default());
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
-    let label = format!("{}=true", names::LABEL_INSTANCE);
-    let listed = pods.list(&ListParams::default().labels(&label)).await?.items;
-    let owned = |pod: &&Pod| pod.owner_references().iter().any(|owner| owner.uid == pool.uid().unwrap_or_default());
+    let owned = context.known.pods.of(&pool.uid().unwrap_or_default()).await;
     let (waiting, claimed): (Vec<&Pod>, Vec<&Pod>) =
-        listed.iter().filter(owned).partition(|pod| pod.labels().get(names::LABEL_POOL) == Some(&name));
+        owned.iter().map(|pod| &**pod).partition(|pod| pod.labels().get(names::LABEL_POOL) == Some(&name));
     for pod in &claimed {
         adopt(&context, &pods, pod).await?;
     }
@@ -63,7 +61,7 @@ pub async fn reconcile(pool: Arc<WarmPool>, context: Arc<Context>) -> Result<Act
             None => again = fill(&pool, &context, wanted - sorted.live.len()).await?,
         }
     } else {
-        shrink(&pods, &sorted.live[wanted..]).await?;
+        shrink(&context, &pods, &sorted.live[wanted..]).await?;
     }
     say(&pool, &context, running(&sorted.live)).await?;
     let again = [again, lasts].into_iter().flatten().min();
@@ -89,12 +87,10 @@ async fn fill(pool: &WarmPool, context: &Context, count: usize) -> Result<Option
     let role = Role::Warm { pool: &name };
     let pod = context.installation.pod(&PodOf { namespace: &namespace, role, settings: &pool.spec.pod, owner });
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
-    let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-    match try_join_all((0..count).map(|_| pods.create(&parameters, &pod))).await {
-        Ok(created) => {
-            created.iter().for_each(|_| context.metrics.pod_created());
-            Ok(None)
-        }
+    let (made, created) = context.known.create_pods(&pods, &pod, count).await;
+    context.metrics.pods_created(made);
+    match created {
+        Ok(()) => Ok(None),
         Err(kube::Error::Api(refused)) if refused.code == 403 => {
             tracing::warn!(pool = name, namespace, reason = refused.message, "warm instances are refused");
             complain(context, pool, Reason::QuotaExceeded, &refused.message).await;
@@ -105,11 +101,11 @@ async fn fill(pool: &WarmPool, context: &Context, count: usize) -> Result<Option
 }
 
 /// Deletes what is too much, but none that was claimed since it was looked at.
-async fn shrink(pods: &Api<Pod>, surplus: &[&Pod]) -> Result<(), Error> {
+async fn shrink(context: &Context, pods: &Api<Pod>, surplus: &[&Pod]) -> Result<(), Error> {
     for pod in surplus {
         let preconditions = Preconditions { uid: pod.uid(), resource_version: pod.resource_version() };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        gone_is_good(pods.delete(&pod.name_any(), &parameters).await.map(drop))?;
+        context.known.delete_pod(pods, pod, &parameters).await?;
     }
     Ok(())
 }
@@ -118,13 +114,22 @@ async fn shrink(pods: &Api<Pod>, surplus: &[&Pod]) -> Result<(), Error> {
 async fn adopt(context: &Context, pods: &Api<Pod>, pod: &Pod) -> Result<(), Error> {
     let Some(name) = pod.labels().get(names::LABEL_REVISION) else { return Ok(()) };
     let namespace = pod.namespace().unwrap_or_default();
-    let revisions: Api<WasmRevision> = Api::namespaced(context.client.clone(), &namespace);
-    let Some(revision) = revisions.get_opt(name).await? else {
-        return Ok(gone_is_good(pods.delete(&pod.name_any(), &DeleteParams::default()).await.map(drop))?);
+    let known = context.known.revisions.get(&ObjectRef::new(name).within(&namespace));
+    let revision = match known {
+        Some(known) => known,
+        // The watch may be late.
+        None => {
+            let revisions: Api<WasmRevision> = Api::namespaced(context.client.clone(), &namespace);
+            let Some(found) = revisions.get_opt(name).await? else {
+                return Ok(context.known.delete_pod(pods, pod, &DeleteParams::default()).await?);
+            };
+            Arc::new(found)
+        }
     };
     let owner = revision.controller_owner_ref(&()).unwrap_or_default();
     let patch = json!({"metadata": {"uid": pod.uid(), "ownerReferences": [owner]}});
-    gone_is_good(pods.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop))?;
+    let adopted = pods.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await;
+    gone_is_good(adopted.map(|adopted| drop(context.known.pods.wrote(adopted))))?;
     Ok(())
 }
 

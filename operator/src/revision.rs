@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use futures::future::try_join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use serde_json::json;
-use wisp_api::WasmRevision;
 use wisp_api::status::Reason;
+use wisp_api::{RevisionKey, WasmRevision};
 
-use crate::context::{Context, Error, MANAGER};
-use crate::function::gone_is_good;
+use crate::context::{Context, Error};
 use crate::instances::{self, Sorted};
 use crate::plan;
 use crate::pod::{PodOf, Role};
@@ -35,10 +33,9 @@ pub async fn reconcile(revision: Arc<WasmRevision>, context: Arc<Context>) -> Re
     }
     let (name, namespace) = (revision.name_any(), revision.namespace().unwrap_or_default());
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
-    // From the API server and not from a cache: what was created a moment ago is in it.
-    let listed = pods.list(&ListParams::default().labels(&plan::selector(&name))).await?.items;
-    let sorted = instances::sort(&listed);
-    let who = format!("{namespace}/{name}");
+    let who = RevisionKey::new(&namespace, &name).to_string();
+    let known = context.known.pods.of(&who).await;
+    let sorted = instances::sort(known.iter().map(|pod| &**pod));
     delete_over(&context, &pods, &sorted).await?;
     let missing = (revision.spec.replicas as usize).saturating_sub(sorted.live.len());
     let mut outcome = Outcome { live: sorted.live.len(), ready: Step::Good, again: None };
@@ -60,7 +57,7 @@ pub async fn reconcile(revision: Arc<WasmRevision>, context: Arc<Context>) -> Re
     match left {
         // What was just deleted for its failure is not made again before its time.
         Some(left) => outcome.again = Some(left),
-        None if missing > 0 => create(&revision, &context, missing.min(CREATED_AT_ONCE), &mut outcome).await?,
+        None if missing > 0 => create(&revision, &context, &mut outcome).await?,
         None => outcome.ready = instances::stuck(&sorted.live).map_or(outcome.ready, |words| failing(&words)),
     }
     say(&revision, &context, &outcome).await?;
@@ -81,26 +78,28 @@ struct Outcome {
 pub(crate) async fn delete_over(context: &Context, pods: &Api<Pod>, sorted: &Sorted<'_>) -> Result<(), Error> {
     let parameters = DeleteParams::default().grace_period(STOP_SECONDS);
     for pod in &sorted.over {
-        gone_is_good(pods.delete(&pod.name_any(), &parameters).await.map(drop))?;
+        context.known.delete_pod(pods, pod, &parameters).await?;
         context.metrics.pod_deleted();
     }
     Ok(())
 }
 
-async fn create(revision: &WasmRevision, context: &Context, count: usize, outcome: &mut Outcome) -> Result<(), Error> {
+async fn create(revision: &WasmRevision, context: &Context, outcome: &mut Outcome) -> Result<(), Error> {
     let (name, namespace) = (revision.name_any(), revision.namespace().unwrap_or_default());
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
+    // A claim is seen in another watch than the scale that counts it, and perhaps later: the API server knows of both.
+    let listed = pods.list(&ListParams::default().labels(&plan::selector(&name))).await?.items;
+    outcome.live = instances::sort(&listed).live.len();
+    let missing = (revision.spec.replicas as usize).saturating_sub(outcome.live);
     let template = &revision.spec.template;
     let role = Role::Fresh { function: &revision.spec.function, revision: &name, template };
     let owner = revision.controller_owner_ref(&()).unwrap_or_default();
     let pod = context.installation.pod(&PodOf { namespace: &namespace, role, settings: &template.pod, owner });
-    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
-    let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-    match try_join_all((0..count).map(|_| pods.create(&parameters, &pod))).await {
-        Ok(created) => {
-            created.iter().for_each(|_| context.metrics.pod_created());
-            outcome.live += created.len();
-            Ok(())
-        }
+    let (made, created) = context.known.create_pods(&pods, &pod, missing.min(CREATED_AT_ONCE)).await;
+    context.metrics.pods_created(made);
+    outcome.live += made;
+    match created {
+        Ok(()) => Ok(()),
         // A quota, or a rule of the cluster: neither is overcome by trying at once.
         Err(kube::Error::Api(refused)) if refused.code == 403 => {
             outcome.ready = Step::Bad(Reason::QuotaExceeded, refused.message.clone());

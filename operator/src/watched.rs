@@ -6,12 +6,14 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use futures::stream::BoxStream;
-use futures::{FutureExt, Stream, StreamExt, stream};
-use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+
+use crate::grouped::{Grouped, Kind};
 
 /// Changed objects, for a controller.
 pub(crate) type Changes<K> = BoxStream<'static, watcher::Result<K>>;
@@ -23,8 +25,25 @@ where
 {
     let (store, writer) = reflector::store();
     let events = watcher(objects, config).default_backoff().modify(without_managers);
-    let changes = follow(store.clone(), writer, events).boxed();
+    let changes = follow(store.clone(), events.reflect(writer)).boxed();
     (store, changes)
+}
+
+/// The same by groups.
+pub(crate) fn grouped<K>(
+    objects: Api<K>,
+    config: watcher::Config,
+    groups_of: fn(&K) -> Vec<String>,
+) -> (Arc<Grouped<K>>, Changes<K>)
+where
+    K: Kind + DeserializeOwned + Debug,
+{
+    let (store, writer) = reflector::store();
+    let grouped = Arc::new(Grouped::new(store.clone(), groups_of));
+    let seen = Arc::clone(&grouped);
+    let events = watcher(objects, config).default_backoff().modify(without_managers).reflect(writer);
+    let changes = follow(store, events.inspect_ok(move |event| seen.see(event))).boxed();
+    (grouped, changes)
 }
 
 /// Who set which field is of no use here, and takes more memory than the object.
@@ -41,17 +60,17 @@ where
     store.wait_until_ready().now_or_never().is_some_and(|ready| ready.is_ok())
 }
 
-/// A list is in the store when it is whole, and then all of it has changed, and what is no longer in it.
+/// A list is in the store when it is whole, and then all of it has changed, and what is no longer in it. `events` are told
+/// when `store` has them.
 fn follow<K>(
     store: Store<K>,
-    writer: Writer<K>,
     events: impl Stream<Item = watcher::Result<Event<K>>>,
 ) -> impl Stream<Item = watcher::Result<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     let mut before: Vec<Arc<K>> = Vec::new();
-    events.reflect(writer).flat_map(move |event| {
+    events.flat_map(move |event| {
         stream::iter(match event {
             Ok(Event::Apply(object) | Event::Delete(object)) => vec![Ok(object)],
             Ok(Event::Init) => {
@@ -98,7 +117,7 @@ mod tests {
         ];
         assert!(!is_filled(&store));
         let known = store.clone();
-        let mut told = std::pin::pin!(follow(store, writer, stream::iter(events).map(Ok)));
+        let mut told = std::pin::pin!(follow(store, stream::iter(events).map(Ok).reflect(writer)));
         let mut all = Vec::new();
         while let Some(Ok(object)) = told.next().await {
             let has = known.get(&ObjectRef::from_obj(&object)).is_some();
