@@ -27,6 +27,9 @@ pub const ANNOTATION_STOP: &str = "wisp.dev/stop";
 /// The annotation of an instance that drains: it ends by itself, and no longer counts as one of its revision's.
 pub const ANNOTATION_LEAVING: &str = "wisp.dev/leaving";
 
+/// The annotation by which the operator knows what it has applied.
+pub const ANNOTATION_APPLIED: &str = "wisp.dev/applied";
+
 /// Who may read the tokens that instances and activators show to the autoscaler.
 pub const CONTROL_AUDIENCE: &str = "wisp.dev/control";
 

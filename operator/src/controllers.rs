@@ -155,7 +155,7 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     let (store, changes) = watched(Api::<K>::all(client.clone()), watcher::Config::default());
-    Controller::for_stream(changes, store)
+    Controller::for_stream(changes, store.clone())
 }
 
 /// Functions and what they own. Policies and pools are no function's own: any function of the namespace makes them again.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
+use tokio::sync::SetOnce;
 
 /// A kind of object that is known when the program is written.
 pub(crate) trait Kind: Resource<DynamicType = ()> + Clone + Send + Sync + 'static {}
@@ -18,6 +19,8 @@ pub(crate) struct Grouped<K: Kind> {
     store: Store<K>,
     groups_of: fn(&K) -> Vec<String>,
     state: Mutex<State<K>>,
+    /// The watch has shown all once. The store says so too, but wakes only the last of those who wait for it.
+    is_complete: SetOnce<()>,
 }
 
 struct State<K: Kind> {
@@ -46,14 +49,13 @@ enum Wrote<K> {
 impl<K: Kind> Grouped<K> {
     pub(crate) fn new(store: Store<K>, groups_of: fn(&K) -> Vec<String>) -> Self {
         let state = State { shown: HashMap::new(), members: HashMap::new(), written: HashMap::new() };
-        Self { store, groups_of, state: Mutex::new(state) }
+        Self { store, groups_of, state: Mutex::new(state), is_complete: SetOnce::new() }
     }
 
     /// All of a group by their names, once the watch has shown all that there is. Those that the operator has deleted are
     /// left out.
     pub(crate) async fn of(&self, group: &str) -> Vec<Arc<K>> {
-        // Fails when the watch has ended, and the process with it.
-        let _ended = self.store.wait_until_ready().await;
+        self.is_complete.wait().await;
         let mut found = self.found(group);
         found.sort_by_key(|object| object.name_any());
         found
@@ -113,6 +115,7 @@ impl<K: Kind> Grouped<K> {
                 self.store.state().into_iter().for_each(|object| state.put(object, self.groups_of));
                 let State { shown, written, .. } = &mut *state;
                 written.retain(|name, written| !written.before_list || shown.contains_key(name));
+                let _again = self.is_complete.set(());
             }
         }
     }
@@ -276,6 +279,26 @@ mod tests {
         assert!(watch.pods.state().written.is_empty());
         watch.pods.deleted(&pod("a", 1, "pool"));
         assert_eq!(watch.of("pool").await, ["a@4"], "that one is long gone");
+    }
+
+    #[tokio::test]
+    async fn all_who_wait_are_told_when_the_first_list_is_whole() {
+        let (store, mut writer) = reflector::store();
+        let pods = Arc::new(Grouped::new(store, |_: &Pod| vec!["all".to_owned()]));
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let pods = Arc::clone(&pods);
+                tokio::spawn(async move { pods.of("all").await.len() })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        for event in [Event::Init, Event::InitApply(pod("a", 1, "pool")), Event::InitDone] {
+            writer.apply_watcher_event(&event);
+            pods.see(&event);
+        }
+        for waiting in waiting {
+            assert_eq!(waiting.await.unwrap(), 1);
+        }
     }
 
     #[tokio::test]

@@ -1,45 +1,36 @@
 //! What is there of functions: their revisions and pods, so that nothing has to be listed, and their children, so that what
-//! is as it must be is not applied again. A function is looked at whenever one of its revisions changes, and nearly always
-//! nothing is to be done.
+//! is as it must be is not applied again.
 
-use std::collections::HashMap;
-use std::fmt::Debug;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use kube::api::{DeleteParams, PostParams};
-use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
-use serde::Serialize;
 use wisp_api::{RevisionKey, WarmPool, WasmRevision, names};
 
 use crate::children;
 use crate::context::MANAGER;
 use crate::grouped::Grouped;
-use crate::watched::{Changes, grouped, watched};
+use crate::watched::{Changes, Seen, grouped, watched};
 
 /// Everything that the operator applies for a function has it.
 pub(crate) const CHILDREN: &str = "app.kubernetes.io/managed-by=wisp";
-/// Objects that are remembered: four for each of 25,000 functions. Beyond, all are applied once more.
-const APPLIED_MAX: usize = 100_000;
 
 /// Of all functions.
 pub struct Known {
-    pub(crate) services: Store<Service>,
-    pub(crate) slices: Store<EndpointSlice>,
-    pub(crate) ingresses: Store<Ingress>,
-    pub(crate) policies: Store<NetworkPolicy>,
-    pub(crate) pools: Store<WarmPool>,
+    pub(crate) services: Seen<Service>,
+    pub(crate) slices: Seen<EndpointSlice>,
+    pub(crate) ingresses: Seen<Ingress>,
+    pub(crate) policies: Seen<NetworkPolicy>,
+    pub(crate) pools: Seen<WarmPool>,
     /// By the UIDs of their functions.
     pub(crate) revisions: Arc<Grouped<WasmRevision>>,
     /// By the names of their revisions, and the UIDs of their pools.
     pub(crate) pods: Arc<Grouped<Pod>>,
-    pub(crate) applied: Applied,
 }
 
 /// What changed among them.
@@ -56,10 +47,6 @@ pub struct InstanceChanges {
     pub(crate) revisions: Changes<WasmRevision>,
     pub(crate) pods: Changes<Pod>,
 }
-
-/// What was applied, and the version that it had then. An object of another version is another one, or was changed.
-#[derive(Debug, Default)]
-pub(crate) struct Applied(Mutex<HashMap<String, (u64, String)>>);
 
 impl Known {
     /// Watches them all.
@@ -84,12 +71,20 @@ impl Known {
             pools: pool_changes,
         };
         let instance_changes = InstanceChanges { revisions: revision_changes, pods: pod_changes };
-        let applied = Applied::default();
-        (Self { services, slices, ingresses, policies, pools, revisions, pods, applied }, changes, instance_changes)
+        (Self { services, slices, ingresses, policies, pools, revisions, pods }, changes, instance_changes)
     }
 }
 
 impl Known {
+    /// Waits until all children have been seen: what has not may be there, and be as it must be.
+    pub(crate) async fn complete(&self) {
+        self.services.complete().await;
+        self.slices.complete().await;
+        self.ingresses.complete().await;
+        self.policies.complete().await;
+        self.pools.complete().await;
+    }
+
     /// Creates `count` pods like `pod`, and says how many there are of them now; the first refusal with it.
     pub(crate) async fn create_pods(&self, pods: &Api<Pod>, pod: &Pod, count: usize) -> (usize, kube::Result<()>) {
         let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
@@ -132,67 +127,4 @@ fn groups_of_pod(pod: &Pod) -> Vec<String> {
 /// The revision that a pod serves.
 pub(crate) fn revision_of(pod: &Pod) -> Option<RevisionKey> {
     Some(RevisionKey::new(pod.namespace()?, pod.labels().get(names::LABEL_REVISION)?))
-}
-
-impl Applied {
-    /// Whether `object` is as it was applied, by what the watch shows.
-    pub(crate) fn holds<K>(&self, store: &Store<K>, object: &K) -> bool
-    where
-        K: Resource<DynamicType = ()> + Serialize + Clone + Debug + 'static,
-    {
-        let reference = ObjectRef::from_obj(object);
-        let Some(version) = store.get(&reference).and_then(|found| found.resource_version()) else { return false };
-        let applied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        applied.get(&reference.to_string()) == Some(&(hash(object), version))
-    }
-
-    /// `object` was applied, and is `found` since.
-    pub(crate) fn note<K>(&self, object: &K, found: &K)
-    where
-        K: Resource<DynamicType = ()> + Serialize + Clone + Debug + 'static,
-    {
-        let Some(version) = found.resource_version() else { return };
-        let mut applied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if applied.len() >= APPLIED_MAX {
-            applied.clear();
-        }
-        applied.insert(ObjectRef::from_obj(object).to_string(), (hash(object), version));
-    }
-}
-
-fn hash(object: &impl Serialize) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    serde_json::to_vec(object).expect("objects of Kubernetes are JSON").hash(&mut hasher);
-    hasher.finish()
-}
-
-#[cfg(test)]
-mod tests {
-    use kube::runtime::reflector;
-    use kube::runtime::watcher::Event;
-    use serde_json::json;
-
-    use super::*;
-
-    fn service(version: Option<&str>, port: u16) -> Service {
-        let metadata = json!({"name": "cart", "namespace": "shop", "resourceVersion": version});
-        serde_json::from_value(json!({"metadata": metadata, "spec": {"ports": [{"port": port}]}})).unwrap()
-    }
-
-    #[test]
-    fn an_object_is_applied_again_when_it_must_be_another_or_somebody_touched_it() {
-        let (applied, (store, mut writer)) = (Applied::default(), reflector::store());
-        let wanted = service(None, 80);
-        assert!(!applied.holds(&store, &wanted), "never seen");
-        applied.note(&wanted, &service(Some("7"), 80));
-        assert!(!applied.holds(&store, &wanted), "not there");
-        writer.apply_watcher_event(&Event::Apply(service(Some("7"), 80)));
-        assert!(applied.holds(&store, &wanted));
-        assert!(!applied.holds(&store, &service(None, 81)), "it must be another");
-        writer.apply_watcher_event(&Event::Apply(service(Some("8"), 99)));
-        assert!(!applied.holds(&store, &wanted), "somebody touched it");
-        applied.note(&wanted, &service(Some("9"), 80));
-        writer.apply_watcher_event(&Event::Delete(service(Some("9"), 80)));
-        assert!(!applied.holds(&store, &wanted), "somebody deleted it");
-    }
 }

@@ -9,7 +9,7 @@
 //!   a change of one function means for others, [`hosts`] which of two has a host.
 //! - [`function`] brings one function closer to its spec: [`component`] finds and compiles what it runs, [`plan`] says
 //!   which revisions it should have, [`children`] are the objects by which it is reached, [`reach`] applies those that are
-//!   not as [`known`] shows them, [`status`] is what is said of it, and [`events`] what is told when that changes.
+//!   not as [`known`] shows them (`applied` compares), [`status`] is what is said of it, and [`events`] what is told when that changes.
 //! - What is there is seen in watches, and listed only before a revision's pods are created: `watched` is one kind in one
 //!   store, `grouped` the same by owner, with what was written a moment ago.
 //! - [`revision`] and [`pool`] create and delete [`pod`]s; [`instances`] sorts those that are there, [`surge`] says how
@@ -20,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+mod applied;
 pub mod artifacts;
 pub mod bootstrap;
 pub mod children;

@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry;
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     reconciled: Family<Of, Counter>,
+    children_applied: Counter,
     pods_created: Counter,
     pods_deleted: Counter,
 }
@@ -47,6 +48,8 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
         registry.register("wisp_operator_reconciled", "Objects looked at", metrics.reconciled.clone());
+        let applied = metrics.children_applied.clone();
+        registry.register("wisp_operator_children_applied", "Services, routes and policies written", applied);
         registry.register("wisp_operator_pods_created", "Pods created", metrics.pods_created.clone());
         registry.register("wisp_operator_pods_deleted", "Pods deleted", metrics.pods_deleted.clone());
         metrics
@@ -54,6 +57,10 @@ impl Metrics {
 
     pub(crate) fn reconciled(&self, kind: Kind, outcome: Outcome) {
         self.reconciled.get_or_create(&Of { kind, outcome }).inc();
+    }
+
+    pub(crate) fn child_applied(&self) {
+        self.children_applied.inc();
     }
 
     pub(crate) fn pods_created(&self, count: usize) {

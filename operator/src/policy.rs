@@ -10,6 +10,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions
 use kube::runtime::controller::Action;
 use wisp_api::names;
 
+use crate::applied::{self, marked};
 use crate::children;
 use crate::context::{Context, Error, MANAGER};
 use crate::function::gone_is_good;
@@ -44,13 +45,14 @@ pub async fn reconcile(policy: Arc<NetworkPolicy>, context: Arc<Context>) -> Res
 
 /// Applies it, unless it is there as it was applied. Its name is Wisp's: whatever has that name is made what it must be.
 pub(crate) async fn ensure(context: &Context, namespace: &str) -> kube::Result<()> {
-    let policy = children::network_policy(namespace, &context.system);
-    if context.known.applied.holds(&context.known.policies, &policy) {
+    context.known.policies.complete().await;
+    let policy = marked(children::network_policy(namespace, &context.system));
+    if applied::holds(&context.known.policies, &policy) {
         return Ok(());
     }
     let policies: Api<NetworkPolicy> = Api::namespaced(context.client.clone(), namespace);
     let parameters = PatchParams::apply(MANAGER).force();
-    let found = policies.patch(children::POLICY, &parameters, &Patch::Apply(&policy)).await?;
-    context.known.applied.note(&policy, &found);
+    policies.patch(children::POLICY, &parameters, &Patch::Apply(&policy)).await?;
+    context.metrics.child_applied();
     Ok(())
 }

@@ -18,13 +18,13 @@ use wisp_api::status::Reason;
 use wisp_api::{WarmPool, WarmPoolSpec, names};
 use wisp_kubernetes::{ApplyError, apply};
 
+use crate::applied::{self, marked};
 use crate::children::{self, Parent};
 use crate::context::{Context, Error, MANAGER};
 use crate::function::gone_is_good;
 use crate::hosts::Taken;
 use crate::policy;
 use crate::status::Step;
-use crate::watched::is_filled;
 
 /// Objects of others are not watched: one that stands in the way is looked for again after this time.
 const FOREIGN_LOOK: Duration = Duration::from_secs(30);
@@ -59,6 +59,7 @@ pub async fn has_http_routes(client: &Client) -> kube::Result<bool> {
 
 /// Sees to Service, endpoints, Ingress and HTTPRoute of a function, and to what its namespace needs.
 pub(crate) async fn reach(context: &Context, parent: Parent<'_>) -> Result<Reached, Error> {
+    context.known.complete().await;
     match apply_children(context, parent).await {
         Ok(()) => {
             let taken = context.functions.taken(parent.key);
@@ -99,18 +100,18 @@ async fn apply_children(context: &Context, parent: Parent<'_>) -> Result<(), App
     let (ingress, route) = (parent.ingress(), parent.http_route());
     // What is no longer asked for goes first: nothing that fails below keeps it reachable.
     let reference = ObjectRef::new(&parent.key.name).within(namespace);
-    if ingress.is_none() && (!is_filled(&known.ingresses) || known.ingresses.get(&reference).is_some()) {
+    if ingress.is_none() && known.ingresses.get(&reference).is_some() {
         withdraw(&ingresses, parent).await?;
     }
     if route.is_none() && context.has_http_routes.load(Ordering::Relaxed) {
         withdraw(&routes, parent).await?;
     }
-    keep(context, &known.services, &parent.service()).await?;
+    keep(context, &known.services, parent.service()).await?;
     let activators = context.activators.state();
     let addresses = children::addresses(activators.iter().map(|pod| &**pod));
-    keep(context, &known.slices, &parent.endpoints(&addresses)).await?;
+    keep(context, &known.slices, parent.endpoints(&addresses)).await?;
     if let Some(ingress) = ingress {
-        keep(context, &known.ingresses, &ingress).await?;
+        keep(context, &known.ingresses, ingress).await?;
     }
     if let Some(route) = route {
         apply_route(&routes, parent, route).await?;
@@ -120,7 +121,7 @@ async fn apply_children(context: &Context, parent: Parent<'_>) -> Result<(), App
 }
 
 /// Applies a child, unless it is there as it was applied.
-async fn keep<K>(context: &Context, store: &Store<K>, object: &K) -> Result<(), ApplyError>
+async fn keep<K>(context: &Context, store: &Store<K>, object: K) -> Result<(), ApplyError>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Serialize
@@ -129,12 +130,13 @@ where
         + Debug
         + 'static,
 {
-    if context.known.applied.holds(store, object) {
+    let object = marked(object);
+    if applied::holds(store, &object) {
         return Ok(());
     }
     let api = Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
-    let found = apply(&api, MANAGER, object).await?;
-    context.known.applied.note(object, &found);
+    apply(&api, MANAGER, &object).await?;
+    context.metrics.child_applied();
     Ok(())
 }
 

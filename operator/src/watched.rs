@@ -2,31 +2,61 @@
 
 use std::collections::HashSet;
 use std::fmt::Debug;
-use std::hash::Hash;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use futures::stream::BoxStream;
-use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio::sync::SetOnce;
 
 use crate::grouped::{Grouped, Kind};
 
 /// Changed objects, for a controller.
 pub(crate) type Changes<K> = BoxStream<'static, watcher::Result<K>>;
 
+/// What a watch has shown.
+pub(crate) struct Seen<K: Resource<DynamicType = ()> + Clone + 'static> {
+    store: Store<K>,
+    // The store says so too, but wakes only the last of those who wait for it.
+    is_complete: Arc<SetOnce<()>>,
+}
+
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Seen<K> {
+    /// Waits until it has shown all once.
+    pub(crate) async fn complete(&self) {
+        self.is_complete.wait().await;
+    }
+}
+
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Deref for Seen<K> {
+    type Target = Store<K>;
+
+    fn deref(&self) -> &Store<K> {
+        &self.store
+    }
+}
+
 /// Watches all that `config` selects. The second must be polled for the first to be filled.
-pub(crate) fn watched<K>(objects: Api<K>, config: watcher::Config) -> (Store<K>, Changes<K>)
+pub(crate) fn watched<K>(objects: Api<K>, config: watcher::Config) -> (Seen<K>, Changes<K>)
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     let (store, writer) = reflector::store();
     let events = watcher(objects, config).default_backoff().modify(without_managers);
-    let changes = follow(store.clone(), events.reflect(writer)).boxed();
-    (store, changes)
+    let is_complete = Arc::new(SetOnce::new());
+    let complete = Arc::clone(&is_complete);
+    let events = events.reflect(writer).inspect_ok(move |event| {
+        if matches!(event, Event::InitDone) {
+            let _again = complete.set(());
+        }
+    });
+    let changes = follow(store.clone(), events).boxed();
+    (Seen { store, is_complete }, changes)
 }
 
 /// The same by groups.
@@ -49,15 +79,6 @@ where
 /// Who set which field is of no use here, and takes more memory than the object.
 pub(crate) fn without_managers<K: Resource>(object: &mut K) {
     *object.managed_fields_mut() = Vec::new();
-}
-
-/// Whether the store has been filled once.
-pub(crate) fn is_filled<K>(store: &Store<K>) -> bool
-where
-    K: Resource + Clone + 'static,
-    K::DynamicType: Eq + Hash + Clone,
-{
-    store.wait_until_ready().now_or_never().is_some_and(|ready| ready.is_ok())
 }
 
 /// A list is in the store when it is whole, and then all of it has changed, and what is no longer in it. `events` are told
@@ -115,7 +136,6 @@ mod tests {
             Event::InitApply(service("c")),
             Event::InitDone,
         ];
-        assert!(!is_filled(&store));
         let known = store.clone();
         let mut told = std::pin::pin!(follow(store, stream::iter(events).map(Ok).reflect(writer)));
         let mut all = Vec::new();
@@ -125,6 +145,5 @@ mod tests {
         }
         all[..2].sort();
         assert_eq!(all, ["+a", "+b", "+c", "-a", "-b", "+c"]);
-        assert!(is_filled(&known));
     }
 }

@@ -2,14 +2,12 @@
 //!
 //! `cargo test -p wisp-operator --test cluster -- --ignored --nocapture cost`
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::process::{Child, Command};
-use wisp_cluster::{Cluster, Settings, until};
+use wisp_cluster::until;
 
-use crate::fixture::{free_port, guest};
+use crate::running::{Place, Running};
 
 const FUNCTIONS: u32 = 1000;
 const NAMESPACES: u32 = 10;
@@ -20,12 +18,7 @@ const REST: Duration = Duration::from_secs(60);
 #[tokio::test]
 #[ignore = "it measures, for some minutes"]
 async fn cost_of_functions_at_rest() {
-    let cluster = Cluster::start(Settings::default()).await.unwrap();
-    let image = cluster.registry().push_component("hello:1", &guest("samples/prebuilt/hello.wasm")).await.unwrap();
-    cluster.kubectl(["create", "namespace", "wisp-system"]).await.unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("ca.crt"), cluster.registry().authority().unwrap()).unwrap();
-
+    let Place { cluster, folder, image } = Place::new().await;
     let first = Running::start(&cluster, folder.path()).await;
     cluster.definitions_are_served().await.unwrap();
     for namespace in 0..NAMESPACES {
@@ -84,58 +77,4 @@ async fn settle(operator: &Running) {
     })
     .await
     .unwrap();
-}
-
-struct Running {
-    process: Child,
-    admin: std::net::SocketAddr,
-}
-
-impl Running {
-    async fn start(cluster: &Cluster, folder: &std::path::Path) -> Self {
-        let admin = free_port();
-        let program = std::path::Path::new(env!("CARGO_BIN_EXE_wisp-operator"));
-        let process = Command::new(program)
-            .args(["--instance-image", "wisp.test/nothing:1", "--control", "https://192.0.2.1:8443"])
-            .args(["--listen", "127.0.0.1:0", "--admin", &admin.to_string(), "--store"])
-            .arg(folder.join("store"))
-            .arg("--host")
-            .arg(program.with_file_name("wisp-host"))
-            .arg("--registry-ca")
-            .arg(folder.join("ca.crt"))
-            .env("KUBECONFIG", cluster.kubeconfig())
-            .env("RUST_LOG", "warn")
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let running = Self { process, admin };
-        until("it leads", PATIENCE, async || {
-            Ok(running.get("dump").await.filter(|dump| dump.contains("\"leads\":true")))
-        })
-        .await
-        .unwrap();
-        running
-    }
-
-    async fn get(&self, path: &str) -> Option<String> {
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        client.get(format!("http://{}/{path}", self.admin)).send().await.ok()?.text().await.ok()
-    }
-
-    async fn reconciled(&self) -> u64 {
-        let metrics = self.get("metrics").await.unwrap_or_default();
-        let of_functions = |line: &&str| line.starts_with("wisp_operator_reconciled_total{kind=\"Function\"");
-        metrics.lines().filter(of_functions).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
-    }
-
-    /// Its own, without the compilers'.
-    fn cpu(&self) -> Duration {
-        let pid = self.process.id().unwrap();
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        // USER_HZ, which is 100 on every Linux.
-        Duration::from_millis(ticks * 10)
-    }
 }

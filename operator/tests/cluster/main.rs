@@ -11,6 +11,7 @@ mod cost;
 mod fixture;
 mod leader;
 mod reach;
+mod running;
 mod seeing;
 
 use serde_json::json;
