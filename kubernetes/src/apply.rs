@@ -31,7 +31,7 @@ pub enum ApplyError {
 ///
 /// # Errors
 /// [`ApplyError::Foreign`] when it belongs to somebody else.
-pub async fn apply<K>(api: &Api<K>, manager: &str, object: &K) -> Result<K, ApplyError>
+pub async fn apply<K>(api: &Api<K>, manager: &str, object: &K) -> Result<(), ApplyError>
 where
     K: Resource<DynamicType = ()> + Serialize + DeserializeOwned + Clone + Debug,
 {
@@ -44,5 +44,6 @@ where
     }
     // Conflicts are about single fields of an object that is ours: they go back to what we say.
     let parameters = PatchParams::apply(manager).force();
-    Ok(api.patch(&name, &parameters, &Patch::Apply(object)).await?)
+    api.patch(&name, &parameters, &Patch::Apply(object)).await?;
+    Ok(())
 }

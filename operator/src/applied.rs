@@ -2,7 +2,8 @@
 //! changes, all are when an operator begins, and nearly always nothing is to be done.
 //!
 //! An applied object carries a mark of what was applied. Where that is what would be applied now, and the object still has all
-//! of it, applying it would change nothing; what others have added is theirs.
+//! of it, applying it would change nothing; what others have added is theirs. A list is taken as a whole: to one that is longer it
+//! is applied at each look, as most lists here must have nothing else.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -25,7 +26,12 @@ pub(crate) fn holds<K>(store: &Store<K>, wanted: &K) -> bool
 where
     K: Resource<DynamicType = ()> + Serialize + Clone + 'static,
 {
-    store.get(&ObjectRef::from_obj(wanted)).is_some_and(|found| has(&json(&*found), &json(wanted)))
+    store.get(&ObjectRef::from_obj(wanted)).is_some_and(|found| is_as(&*found, wanted))
+}
+
+/// Whether `found` has all of `wanted`, which is marked.
+pub(crate) fn is_as<K: Serialize>(found: &K, wanted: &K) -> bool {
+    has(&json(found), &json(wanted))
 }
 
 fn has(found: &Value, wanted: &Value) -> bool {

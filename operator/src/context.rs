@@ -41,7 +41,7 @@ pub struct Context {
     pub activators: Store<Pod>,
     /// All functions.
     pub functions: Arc<Functions>,
-    /// Their children.
+    /// Their children, revisions and pods.
     pub known: Known,
     /// Whether the cluster has the Gateway API, as far as is known.
     pub has_http_routes: AtomicBool,
@@ -61,6 +61,9 @@ pub enum Error {
     /// The API server refused, or could not be asked.
     #[error(transparent)]
     Api(#[from] kube::Error),
+    /// There is a watch that does not get what it asks for.
+    #[error("the {0} of the cluster have not been seen yet; may the operator list and watch them?")]
+    Unseen(&'static str),
     /// A child could not be applied.
     #[error(transparent)]
     Apply(#[from] wisp_kubernetes::ApplyError),

@@ -17,20 +17,17 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use wisp_api::{FunctionKey, RevisionKey, WarmPool, WasmFunction, WasmRevision, names};
+use wisp_api::{FunctionKey, WarmPool, WasmFunction, names};
 
 use crate::children::{POLICY, addresses};
 use crate::context::{Context, Error};
 use crate::dump::Shown;
 use crate::functions::News;
-use crate::known::{self, CHILDREN, ChildChanges, InstanceChanges};
+use crate::known::{CHILDREN, ChildChanges, InstanceChanges};
 use crate::metrics::{Kind, Outcome};
 use crate::reach::http_routes;
-use crate::watched::{Changes, watched};
-use crate::{function, policy, pool, revision};
-
-/// Changes that wait for a controller to take them; the watch waits with them.
-const CHANGES_WAITING: usize = 1024;
+use crate::watched::watched;
+use crate::{function, policy, pool, revision, spread};
 
 /// What is watched beside the controllers' own objects.
 pub struct Sources {
@@ -100,7 +97,7 @@ async fn control(
     let policies = all.labels(CHILDREN).fields(&format!("metadata.name={POLICY}"));
     let stop = || shutdown.clone().cancelled_owned();
 
-    let (tell, told) = Tell::of_changes();
+    let (tell, told) = spread::to_controllers();
     let functions = functions(context, children)
         .reconcile_all_on(activators.changes)
         .reconcile_on(received(told.functions))
@@ -112,8 +109,8 @@ async fn control(
             Arc::clone(context),
         )
         .for_each(|done| count(context, Kind::Function, done.is_ok()));
-    let changed = tell.functions(instances.revisions);
-    let revisions = Controller::for_stream(changed, context.known.revisions.store());
+    let changed = tell.of_revisions(instances.revisions);
+    let revisions = Controller::for_stream(changed, context.known.revisions.store().clone());
     let revisions = revisions.reconcile_on(received(told.revisions));
     let pools = of_all::<WarmPool>(client)
         .reconcile_on(received(told.pools))
@@ -154,8 +151,8 @@ fn of_all<K>(client: &Client) -> Controller<K>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    let (store, changes) = watched(Api::<K>::all(client.clone()), watcher::Config::default());
-    Controller::for_stream(changes, store.clone())
+    let (mirror, changes) = watched(Api::<K>::all(client.clone()), watcher::Config::default());
+    Controller::for_stream(changes, mirror.store().clone())
 }
 
 /// Functions and what they own. Policies and pools are no function's own: any function of the namespace makes them again.
@@ -163,7 +160,7 @@ fn functions(context: &Arc<Context>, children: ChildChanges) -> Controller<WasmF
     let client = &context.client;
     let all = watcher::Config::default();
     let (of_policy, of_pool, pools) =
-        (Arc::clone(&context.functions), Arc::clone(&context.functions), context.known.pools.clone());
+        (Arc::clone(&context.functions), Arc::clone(&context.functions), context.known.pools.store().clone());
     // A pool's status changes with every claim, and is no function's business.
     let without_pool = move |pool: WarmPool| {
         let is_gone = pools.get(&ObjectRef::from_obj(&pool)).is_none();
@@ -188,70 +185,6 @@ fn reference(key: &FunctionKey) -> ObjectRef<WasmFunction> {
 
 fn received<T>(receiver: mpsc::Receiver<T>) -> impl Stream<Item = T> {
     futures::stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) })
-}
-
-/// Whose business a change of a revision or of a pod is.
-struct Tell {
-    functions: mpsc::Sender<ObjectRef<WasmFunction>>,
-    revisions: mpsc::Sender<ObjectRef<WasmRevision>>,
-    pools: mpsc::Sender<ObjectRef<WarmPool>>,
-}
-
-/// Who is told of it.
-struct Told {
-    functions: mpsc::Receiver<ObjectRef<WasmFunction>>,
-    revisions: mpsc::Receiver<ObjectRef<WasmRevision>>,
-    pools: mpsc::Receiver<ObjectRef<WarmPool>>,
-}
-
-impl Tell {
-    fn of_changes() -> (Self, Told) {
-        let (tell_functions, functions) = mpsc::channel(CHANGES_WAITING);
-        let (tell_revisions, revisions) = mpsc::channel(CHANGES_WAITING);
-        let (tell_pools, pools) = mpsc::channel(CHANGES_WAITING);
-        let tell = Self { functions: tell_functions, revisions: tell_revisions, pools: tell_pools };
-        (tell, Told { functions, revisions, pools })
-    }
-
-    /// The same changes, when the functions of these revisions are told.
-    fn functions(&self, revisions: Changes<WasmRevision>) -> Changes<WasmRevision> {
-        let functions = self.functions.clone();
-        let told = revisions.then(move |changed| {
-            let functions = functions.clone();
-            async move {
-                if let Some(owner) = changed.as_ref().ok().and_then(owner_of) {
-                    // Nobody looks at functions any more when this fails.
-                    let _ended = functions.send(owner).await;
-                }
-                changed
-            }
-        });
-        told.boxed()
-    }
-
-    /// Tells revisions and pools of their pods.
-    async fn of_pods(&self, mut pods: Changes<Pod>) {
-        while let Some(changed) = pods.next().await {
-            let pod = match changed {
-                Ok(pod) => pod,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot watch pods; trying again");
-                    continue;
-                }
-            };
-            if let Some(RevisionKey { namespace, name }) = known::revision_of(&pod) {
-                let _ended = self.revisions.send(ObjectRef::new(&name).within(&namespace)).await;
-            }
-            if let Some(pool) = owner_of(&pod) {
-                let _ended = self.pools.send(pool).await;
-            }
-        }
-    }
-}
-
-fn owner_of<Owner: Resource<DynamicType = ()>>(object: &impl ResourceExt) -> Option<ObjectRef<Owner>> {
-    let namespace = object.namespace();
-    object.owner_references().iter().find_map(|owner| ObjectRef::from_owner_ref(namespace.as_deref(), owner, ()))
 }
 
 fn failed<K>(kind: Kind, object: &K, error: &Error, context: &Context) -> Action

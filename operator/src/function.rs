@@ -58,7 +58,8 @@ impl<'a> Work<'a> {
 
     async fn reconcile(&self) -> Result<Action, Error> {
         let spec = &self.function.spec;
-        let mut revisions = self.revisions().await;
+        self.context.known.complete().await?;
+        let mut revisions = self.revisions();
         let newest = revisions.last();
         let is_new = newest.is_none_or(|newest| plan::differs(spec, &newest.spec.template));
         let mut refusal = None;
@@ -99,8 +100,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    async fn revisions(&self) -> Vec<Arc<WasmRevision>> {
-        plan::ordered(&self.key.name, self.context.known.revisions.of(&self.owner.uid).await)
+    fn revisions(&self) -> Vec<Arc<WasmRevision>> {
+        plan::ordered(&self.key.name, self.context.known.revisions.of(&self.owner.uid))
     }
 
     async fn make_revision(&self, known: &[Arc<WasmRevision>], compiled: Compiled) -> Result<Arc<WasmRevision>, Error> {

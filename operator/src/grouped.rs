@@ -1,21 +1,23 @@
 //! Objects of one kind by whom they belong to, as one watch shows them, and with what the operator has written itself: the
 //! watch shows that a moment later, and who does not know what it created a moment ago creates it again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 use tokio::sync::SetOnce;
+use tokio::time::Instant;
 
-/// A kind of object that is known when the program is written.
-pub(crate) trait Kind: Resource<DynamicType = ()> + Clone + Send + Sync + 'static {}
-
-impl<K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static> Kind for K {}
+/// Enough for the time that an answer of the API server takes.
+const GONE_MAX: usize = 256;
+/// What the watch has not shown after this time, it never will: the object went while nobody watched.
+const SHOWN_WITHIN: Duration = Duration::from_secs(60);
 
 /// Objects by group. An object may be of several.
-pub(crate) struct Grouped<K: Kind> {
+pub(crate) struct Grouped<K: Resource<DynamicType = ()> + Clone + 'static> {
     store: Store<K>,
     groups_of: fn(&K) -> Vec<String>,
     state: Mutex<State<K>>,
@@ -23,19 +25,20 @@ pub(crate) struct Grouped<K: Kind> {
     is_complete: SetOnce<()>,
 }
 
-struct State<K: Kind> {
+struct State<K: Resource<DynamicType = ()> + Clone + 'static> {
     /// What the watch has shown: shared with the store, whose changes are not seen all at once.
     shown: HashMap<ObjectRef<K>, Arc<K>>,
     members: HashMap<String, HashSet<ObjectRef<K>>>,
     /// What the watch has not shown yet.
     written: HashMap<ObjectRef<K>, Written<K>>,
+    /// UIDs of those that went last: an answer about one of them comes late.
+    gone: VecDeque<String>,
 }
 
 /// An own write.
 struct Written<K> {
     wrote: Wrote<K>,
-    /// Before the last list was begun: if it is not in there, it is gone.
-    before_list: bool,
+    at: Instant,
 }
 
 enum Wrote<K> {
@@ -46,24 +49,33 @@ enum Wrote<K> {
     },
 }
 
-impl<K: Kind> Grouped<K> {
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Grouped<K> {
     pub(crate) fn new(store: Store<K>, groups_of: fn(&K) -> Vec<String>) -> Self {
-        let state = State { shown: HashMap::new(), members: HashMap::new(), written: HashMap::new() };
+        let (shown, members, written) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let state = State { shown, members, written, gone: VecDeque::new() };
         Self { store, groups_of, state: Mutex::new(state), is_complete: SetOnce::new() }
     }
 
-    /// All of a group by their names, once the watch has shown all that there is. Those that the operator has deleted are
-    /// left out.
-    pub(crate) async fn of(&self, group: &str) -> Vec<Arc<K>> {
+    /// Waits until the watch has shown all once.
+    pub(crate) async fn complete(&self) {
         self.is_complete.wait().await;
-        let mut found = self.found(group);
+    }
+
+    /// All of a group that have been seen, by their names. One that the operator has deleted is there again when the watch
+    /// shows how it ends.
+    pub(crate) fn of(&self, group: &str) -> Vec<Arc<K>> {
+        let state = self.state();
+        // What was written may have another group since, or none before.
+        let names: HashSet<_> = state.members.get(group).into_iter().flatten().chain(state.written.keys()).collect();
+        let is_in = |object: &Arc<K>| (self.groups_of)(object).iter().any(|found| found == group);
+        let mut found: Vec<_> = names.into_iter().filter_map(|name| state.get(name)).filter(is_in).collect();
         found.sort_by_key(|object| object.name_any());
         found
     }
 
     /// All that the watch has shown.
-    pub(crate) fn store(&self) -> Store<K> {
-        self.store.clone()
+    pub(crate) fn store(&self) -> &Store<K> {
+        &self.store
     }
 
     /// The object of this name, if the watch has shown it or the operator has written it.
@@ -86,17 +98,11 @@ impl<K: Kind> Grouped<K> {
     fn note(&self, object: &K, wrote: Wrote<K>) {
         let (name, mut state) = (ObjectRef::from_obj(object), self.state());
         // The watch may have been quicker.
-        if state.shown.get(&name).is_none_or(|shown| !wrote.is_shown_by(shown)) {
-            state.written.insert(name, Written { wrote, before_list: false });
+        let is_gone = object.uid().is_some_and(|uid| state.gone.contains(&uid));
+        if !is_gone && state.shown.get(&name).is_none_or(|shown| !wrote.is_shown_by(shown)) {
+            state.written.retain(|_, written| written.counts());
+            state.written.insert(name, Written { wrote, at: Instant::now() });
         }
-    }
-
-    fn found(&self, group: &str) -> Vec<Arc<K>> {
-        let state = self.state();
-        // What was written may have another group since, or none before.
-        let names: HashSet<_> = state.members.get(group).into_iter().flatten().chain(state.written.keys()).collect();
-        let is_in = |object: &Arc<K>| (self.groups_of)(object).iter().any(|found| found == group);
-        names.into_iter().filter_map(|name| state.get(name)).filter(is_in).collect()
     }
 
     /// Follows the watch. To be told each event after the store.
@@ -108,13 +114,10 @@ impl<K: Kind> Grouped<K> {
                 state.put(object, self.groups_of);
             }
             Event::Delete(object) => state.remove(object, self.groups_of),
-            Event::Init => state.written.values_mut().for_each(|written| written.before_list = true),
-            Event::InitApply(_) => {}
+            Event::Init | Event::InitApply(_) => {}
             Event::InitDone => {
                 (state.shown, state.members) = (HashMap::new(), HashMap::new());
                 self.store.state().into_iter().for_each(|object| state.put(object, self.groups_of));
-                let State { shown, written, .. } = &mut *state;
-                written.retain(|name, written| !written.before_list || shown.contains_key(name));
                 let _again = self.is_complete.set(());
             }
         }
@@ -125,10 +128,10 @@ impl<K: Kind> Grouped<K> {
     }
 }
 
-impl<K: Kind> State<K> {
+impl<K: Resource<DynamicType = ()> + Clone + 'static> State<K> {
     fn get(&self, name: &ObjectRef<K>) -> Option<Arc<K>> {
         let shown = self.shown.get(name).cloned();
-        match self.written.get(name).map(|written| &written.wrote) {
+        match self.written.get(name).filter(|written| written.counts()).map(|written| &written.wrote) {
             None => shown,
             Some(Wrote::Object(object)) => Some(Arc::clone(object)),
             Some(Wrote::Deletion { uid }) => shown.filter(|found| found.uid() != *uid),
@@ -150,6 +153,10 @@ impl<K: Kind> State<K> {
     fn remove(&mut self, object: &K, groups_of: fn(&K) -> Vec<String>) {
         let name = ObjectRef::from_obj(object);
         self.leave(&name, groups_of);
+        self.gone.extend(object.uid());
+        if self.gone.len() > GONE_MAX {
+            self.gone.pop_front();
+        }
         let is_it = |written: &Written<K>| match &written.wrote {
             // One of this name may have been made since.
             Wrote::Object(ours) => ours.uid() == object.uid(),
@@ -172,7 +179,13 @@ impl<K: Kind> State<K> {
     }
 }
 
-impl<K: Kind> Wrote<K> {
+impl<K> Written<K> {
+    fn counts(&self) -> bool {
+        self.at.elapsed() < SHOWN_WITHIN
+    }
+}
+
+impl<K: Resource<DynamicType = ()>> Wrote<K> {
     /// Whether `shown` is what was written, or newer.
     fn is_shown_by(&self, shown: &K) -> bool {
         match self {
@@ -223,9 +236,9 @@ mod tests {
             self.shows(Event::InitDone);
         }
 
-        async fn of(&self, group: &str) -> Vec<String> {
+        fn of(&self, group: &str) -> Vec<String> {
             let version = |pod: Arc<Pod>| format!("{}@{}", pod.name_any(), pod.resource_version().unwrap());
-            self.pods.of(group).await.into_iter().map(version).collect()
+            self.pods.of(group).into_iter().map(version).collect()
         }
     }
 
@@ -235,50 +248,60 @@ mod tests {
         serde_json::from_value(json!({"metadata": metadata})).unwrap()
     }
 
-    #[tokio::test]
-    async fn a_pod_is_of_the_group_that_its_last_version_says() {
+    #[test]
+    fn a_pod_is_of_the_group_that_its_last_version_says() {
         let mut watch = Watch::new();
         watch.shows(Event::Apply(pod("b", 1, "pool")));
         watch.shows(Event::Apply(pod("a", 2, "pool")));
-        assert_eq!(watch.of("pool").await, ["a@2", "b@1"]);
+        assert_eq!(watch.of("pool"), ["a@2", "b@1"]);
         watch.shows(Event::Apply(pod("a", 3, "cart-00001")));
-        assert_eq!((watch.of("pool").await, watch.of("cart-00001").await), (vec!["b@1".into()], vec!["a@3".into()]));
+        assert_eq!((watch.of("pool"), watch.of("cart-00001")), (vec!["b@1".into()], vec!["a@3".into()]));
         watch.shows(Event::Delete(pod("b", 4, "pool")));
-        assert!(watch.of("pool").await.is_empty());
+        assert!(watch.of("pool").is_empty());
         assert!(!watch.pods.state().members.contains_key("pool"), "nothing is kept of groups that are empty");
     }
 
-    #[tokio::test]
-    async fn what_was_written_is_there_at_once_and_the_watch_is_right_when_it_has_come_so_far() {
+    #[test]
+    fn what_was_written_is_there_at_once_and_the_watch_is_right_when_it_has_come_so_far() {
         let mut watch = Watch::new();
         watch.pods.wrote(pod("a", 5, "pool"));
-        assert_eq!(watch.of("pool").await, ["a@5"]);
+        assert_eq!(watch.of("pool"), ["a@5"]);
         watch.shows(Event::Apply(pod("a", 5, "pool")));
         watch.pods.wrote(pod("a", 7, "cart-00001"));
         watch.shows(Event::Apply(pod("a", 6, "pool")));
-        assert!(watch.of("pool").await.is_empty(), "that was before");
-        assert_eq!(watch.of("cart-00001").await, ["a@7"]);
+        assert!(watch.of("pool").is_empty(), "that was before");
+        assert_eq!(watch.of("cart-00001"), ["a@7"]);
         watch.shows(Event::Apply(pod("a", 9, "cart-00002")));
-        assert_eq!(watch.of("cart-00002").await, ["a@9"]);
+        assert_eq!(watch.of("cart-00002"), ["a@9"]);
         watch.pods.wrote(pod("a", 8, "pool"));
-        assert!(watch.of("pool").await.is_empty(), "the watch was quicker than the answer");
+        assert!(watch.of("pool").is_empty(), "the watch was quicker than the answer");
         assert!(watch.pods.state().written.is_empty());
     }
 
-    #[tokio::test]
-    async fn what_was_deleted_is_not_there_any_more_but_one_of_its_name_is() {
+    #[test]
+    fn what_was_deleted_is_not_there_any_more_but_one_of_its_name_is() {
         let mut watch = Watch::new();
         watch.shows(Event::Apply(pod("a", 1, "pool")));
         watch.pods.deleted(&pod("a", 1, "pool"));
         watch.shows(Event::Apply(pod("a", 2, "pool")));
-        assert!(watch.of("pool").await.is_empty(), "it goes on changing until it has ended");
+        assert!(watch.of("pool").is_empty(), "it goes on changing until it has ended");
         let mut next = pod("a", 4, "pool");
         next.metadata.uid = Some("another".into());
         watch.shows(Event::Apply(next));
-        assert_eq!(watch.of("pool").await, ["a@4"]);
+        assert_eq!(watch.of("pool"), ["a@4"]);
         assert!(watch.pods.state().written.is_empty());
         watch.pods.deleted(&pod("a", 1, "pool"));
-        assert_eq!(watch.of("pool").await, ["a@4"], "that one is long gone");
+        assert_eq!(watch.of("pool"), ["a@4"], "that one is long gone");
+    }
+
+    #[test]
+    fn an_answer_about_what_is_gone_is_no_news() {
+        let mut watch = Watch::new();
+        watch.shows(Event::Apply(pod("a", 1, "pool")));
+        watch.shows(Event::Delete(pod("a", 3, "pool")));
+        watch.pods.wrote(pod("a", 2, "cart-00001"));
+        watch.pods.deleted(&pod("a", 1, "pool"));
+        assert!(watch.of("cart-00001").is_empty() && watch.pods.state().written.is_empty());
     }
 
     #[tokio::test]
@@ -288,7 +311,10 @@ mod tests {
         let waiting: Vec<_> = (0..3)
             .map(|_| {
                 let pods = Arc::clone(&pods);
-                tokio::spawn(async move { pods.of("all").await.len() })
+                tokio::spawn(async move {
+                    pods.complete().await;
+                    pods.of("all").len()
+                })
             })
             .collect();
         tokio::task::yield_now().await;
@@ -301,16 +327,18 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn what_came_and_went_while_nobody_watched_is_gone() {
+    #[tokio::test(start_paused = true)]
+    async fn what_came_and_went_while_nobody_watched_does_not_count_for_long() {
         let mut watch = Watch::new();
-        watch.shows(Event::Apply(pod("a", 1, "pool")));
-        watch.pods.wrote(pod("b", 2, "pool"));
-        watch.shows(Event::Init);
+        watch.pods.wrote(pod("a", 2, "pool"));
+        watch.list(&[pod("b", 3, "pool")]);
+        tokio::time::advance(SHOWN_WITHIN / 2).await;
         watch.pods.wrote(pod("c", 9, "pool"));
-        watch.shows(Event::InitApply(pod("d", 3, "pool")));
-        watch.shows(Event::InitDone);
-        assert_eq!(watch.of("pool").await, ["c@9", "d@3"], "the list was begun before c");
-        assert_eq!(watch.pods.state().written.len(), 1);
+        assert_eq!(watch.of("pool"), ["a@2", "b@3", "c@9"]);
+        tokio::time::advance(SHOWN_WITHIN / 2).await;
+        assert_eq!(watch.of("pool"), ["b@3", "c@9"]);
+        watch.pods.deleted(&pod("b", 3, "pool"));
+        assert_eq!(watch.of("pool"), ["c@9"]);
+        assert_eq!(watch.pods.state().written.len(), 2, "of a nothing is kept");
     }
 }

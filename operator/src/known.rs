@@ -2,6 +2,7 @@
 //! is as it must be is not applied again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -10,23 +11,26 @@ use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use kube::api::{DeleteParams, PostParams};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
+use tokio::time::timeout;
 use wisp_api::{RevisionKey, WarmPool, WasmRevision, names};
 
 use crate::children;
-use crate::context::MANAGER;
+use crate::context::{Error, MANAGER};
 use crate::grouped::Grouped;
-use crate::watched::{Changes, Seen, grouped, watched};
+use crate::watched::{Changes, Mirror, grouped, watched};
 
 /// Everything that the operator applies for a function has it.
 pub(crate) const CHILDREN: &str = "app.kubernetes.io/managed-by=wisp";
+/// Before that, lists of a large cluster may be on their way.
+const SEEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// Of all functions.
 pub struct Known {
-    pub(crate) services: Seen<Service>,
-    pub(crate) slices: Seen<EndpointSlice>,
-    pub(crate) ingresses: Seen<Ingress>,
-    pub(crate) policies: Seen<NetworkPolicy>,
-    pub(crate) pools: Seen<WarmPool>,
+    pub(crate) services: Mirror<Service>,
+    pub(crate) slices: Mirror<EndpointSlice>,
+    pub(crate) ingresses: Mirror<Ingress>,
+    pub(crate) policies: Mirror<NetworkPolicy>,
+    pub(crate) pools: Mirror<WarmPool>,
     /// By the UIDs of their functions.
     pub(crate) revisions: Arc<Grouped<WasmRevision>>,
     /// By the names of their revisions, and the UIDs of their pools.
@@ -73,32 +77,28 @@ impl Known {
         let instance_changes = InstanceChanges { revisions: revision_changes, pods: pod_changes };
         (Self { services, slices, ingresses, policies, pools, revisions, pods }, changes, instance_changes)
     }
-}
 
-impl Known {
-    /// Waits until all children have been seen: what has not may be there, and be as it must be.
-    pub(crate) async fn complete(&self) {
-        self.services.complete().await;
-        self.slices.complete().await;
-        self.ingresses.complete().await;
-        self.policies.complete().await;
-        self.pools.complete().await;
+    /// Waits until all has been seen once: what has not may be there, and be as it must be.
+    ///
+    /// # Errors
+    /// When that takes long; it goes on.
+    pub(crate) async fn complete(&self) -> Result<(), Error> {
+        let Self { services, slices, ingresses, policies, pools, revisions, pods } = self;
+        within("services", services.complete()).await?;
+        within("endpoint slices", slices.complete()).await?;
+        within("ingresses", ingresses.complete()).await?;
+        within("network policies", policies.complete()).await?;
+        within("warm pools", pools.complete()).await?;
+        within("revisions", revisions.complete()).await?;
+        within("pods", pods.complete()).await
     }
 
-    /// Creates `count` pods like `pod`, and says how many there are of them now; the first refusal with it.
+    /// Creates `count` pods like `pod`. Says how many it made, and the first refusal.
     pub(crate) async fn create_pods(&self, pods: &Api<Pod>, pod: &Pod, count: usize) -> (usize, kube::Result<()>) {
         let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        let (mut made, mut outcome) = (0, Ok(()));
-        for created in join_all((0..count).map(|_| pods.create(&parameters, pod))).await {
-            match created {
-                Ok(pod) => {
-                    self.pods.wrote(pod);
-                    made += 1;
-                }
-                Err(error) => outcome = outcome.and(Err(error)),
-            }
-        }
-        (made, outcome)
+        let created = (0..count).map(async |_| pods.create(&parameters, pod).await.map(|made| self.pods.wrote(made)));
+        let (made, refused): (Vec<_>, Vec<_>) = join_all(created).await.into_iter().partition(Result::is_ok);
+        (made.len(), refused.into_iter().find_map(Result::err).map_or(Ok(()), Err))
     }
 
     /// Deletes `pod`, unless it is gone, or is not what `parameters` ask for.
@@ -111,6 +111,10 @@ impl Known {
         self.pods.deleted(pod);
         Ok(())
     }
+}
+
+async fn within(what: &'static str, seen: impl Future<Output = ()>) -> Result<(), Error> {
+    timeout(SEEN_WITHIN, seen).await.map_err(|_| Error::Unseen(what))
 }
 
 /// The UIDs of those it belongs to.

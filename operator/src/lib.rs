@@ -8,10 +8,12 @@
 //! - [`controllers`] says who is looked at when what changes, with the [`context`] that all share. [`functions`] knows what
 //!   a change of one function means for others, [`hosts`] which of two has a host.
 //! - [`function`] brings one function closer to its spec: [`component`] finds and compiles what it runs, [`plan`] says
-//!   which revisions it should have, [`children`] are the objects by which it is reached, [`reach`] applies those that are
-//!   not as [`known`] shows them (`applied` compares), [`status`] is what is said of it, and [`events`] what is told when that changes.
-//! - What is there is seen in watches, and listed only before a revision's pods are created: `watched` is one kind in one
-//!   store, `grouped` the same by owner, with what was written a moment ago.
+//!   which revisions it should have, [`children`] are the objects by which it is reached, [`reach`] applies
+//!   those that are not as [`known`] shows them (`applied` compares), [`status`] is what is said of it, and [`events`] what
+//!   is told when that changes.
+//! - What is there is seen in watches, and listed only where it must be certain, as before a revision's pods are created
+//!   (decision 0010): `watched` is one kind in one store, `grouped` the same by owner, with what was written a moment ago;
+//!   `spread` tells all whose business a change is.
 //! - [`revision`] and [`pool`] create and delete [`pod`]s; [`instances`] sorts those that are there, [`surge`] says how
 //!   large a pool is for the moment. [`policy`] keeps the NetworkPolicy of a namespace.
 //! - [`bootstrap`] makes the installation's own secrets, [`renewal`] keeps them fresh; [`artifacts`] hands compiled code to
@@ -43,6 +45,7 @@ pub mod pool;
 pub mod reach;
 pub mod renewal;
 pub mod revision;
+mod spread;
 pub mod status;
 pub mod surge;
 mod watched;

@@ -49,7 +49,11 @@ impl Metrics {
         let metrics = Self::default();
         registry.register("wisp_operator_reconciled", "Objects looked at", metrics.reconciled.clone());
         let applied = metrics.children_applied.clone();
-        registry.register("wisp_operator_children_applied", "Services, routes and policies written", applied);
+        registry.register(
+            "wisp_operator_children_applied",
+            "Services, endpoints, Ingresses and policies written",
+            applied,
+        );
         registry.register("wisp_operator_pods_created", "Pods created", metrics.pods_created.clone());
         registry.register("wisp_operator_pods_deleted", "Pods deleted", metrics.pods_deleted.clone());
         metrics

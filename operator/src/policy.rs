@@ -28,7 +28,10 @@ pub async fn reconcile(policy: Arc<NetworkPolicy>, context: Arc<Context>) -> Res
         return Ok(Action::await_change());
     }
     if context.functions.any_in(&namespace).is_some() {
-        ensure(&context, &namespace).await?;
+        let wanted = wanted(&context, &namespace);
+        if !applied::is_as(&*policy, &wanted) {
+            apply(&context, &wanted).await?;
+        }
         return Ok(Action::await_change());
     }
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
@@ -45,14 +48,21 @@ pub async fn reconcile(policy: Arc<NetworkPolicy>, context: Arc<Context>) -> Res
 
 /// Applies it, unless it is there as it was applied. Its name is Wisp's: whatever has that name is made what it must be.
 pub(crate) async fn ensure(context: &Context, namespace: &str) -> kube::Result<()> {
-    context.known.policies.complete().await;
-    let policy = marked(children::network_policy(namespace, &context.system));
-    if applied::holds(&context.known.policies, &policy) {
+    let policy = wanted(context, namespace);
+    if applied::holds(context.known.policies.store(), &policy) {
         return Ok(());
     }
-    let policies: Api<NetworkPolicy> = Api::namespaced(context.client.clone(), namespace);
+    apply(context, &policy).await
+}
+
+fn wanted(context: &Context, namespace: &str) -> NetworkPolicy {
+    marked(children::network_policy(namespace, &context.system))
+}
+
+async fn apply(context: &Context, policy: &NetworkPolicy) -> kube::Result<()> {
+    let policies: Api<NetworkPolicy> = Api::namespaced(context.client.clone(), &policy.namespace().unwrap_or_default());
     let parameters = PatchParams::apply(MANAGER).force();
-    policies.patch(children::POLICY, &parameters, &Patch::Apply(&policy)).await?;
+    policies.patch(children::POLICY, &parameters, &Patch::Apply(policy)).await?;
     context.metrics.child_applied();
     Ok(())
 }

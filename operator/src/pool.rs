@@ -31,7 +31,8 @@ pub async fn reconcile(pool: Arc<WarmPool>, context: Arc<Context>) -> Result<Act
     }
     let (name, namespace) = (pool.name_any(), pool.namespace().unwrap_or_default());
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
-    let owned = context.known.pods.of(&pool.uid().unwrap_or_default()).await;
+    context.known.complete().await?;
+    let owned = context.known.pods.of(&pool.uid().unwrap_or_default());
     let (waiting, claimed): (Vec<&Pod>, Vec<&Pod>) =
         owned.iter().map(|pod| &**pod).partition(|pod| pod.labels().get(names::LABEL_POOL) == Some(&name));
     for pod in &claimed {
@@ -129,7 +130,12 @@ async fn adopt(context: &Context, pods: &Api<Pod>, pod: &Pod) -> Result<(), Erro
     let owner = revision.controller_owner_ref(&()).unwrap_or_default();
     let patch = json!({"metadata": {"uid": pod.uid(), "ownerReferences": [owner]}});
     let adopted = pods.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await;
-    gone_is_good(adopted.map(|adopted| drop(context.known.pods.wrote(adopted))))?;
+    match adopted {
+        Ok(adopted) => drop(context.known.pods.wrote(adopted)),
+        // The watch is late. What is gone is not adopted again.
+        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => context.known.pods.deleted(pod),
+        Err(error) => return Err(error.into()),
+    }
     Ok(())
 }
 

@@ -59,7 +59,6 @@ pub async fn has_http_routes(client: &Client) -> kube::Result<bool> {
 
 /// Sees to Service, endpoints, Ingress and HTTPRoute of a function, and to what its namespace needs.
 pub(crate) async fn reach(context: &Context, parent: Parent<'_>) -> Result<Reached, Error> {
-    context.known.complete().await;
     match apply_children(context, parent).await {
         Ok(()) => {
             let taken = context.functions.taken(parent.key);
@@ -100,18 +99,18 @@ async fn apply_children(context: &Context, parent: Parent<'_>) -> Result<(), App
     let (ingress, route) = (parent.ingress(), parent.http_route());
     // What is no longer asked for goes first: nothing that fails below keeps it reachable.
     let reference = ObjectRef::new(&parent.key.name).within(namespace);
-    if ingress.is_none() && known.ingresses.get(&reference).is_some() {
+    if ingress.is_none() && known.ingresses.store().get(&reference).is_some() {
         withdraw(&ingresses, parent).await?;
     }
     if route.is_none() && context.has_http_routes.load(Ordering::Relaxed) {
         withdraw(&routes, parent).await?;
     }
-    keep(context, &known.services, parent.service()).await?;
+    keep(context, known.services.store(), parent.service()).await?;
     let activators = context.activators.state();
     let addresses = children::addresses(activators.iter().map(|pod| &**pod));
-    keep(context, &known.slices, parent.endpoints(&addresses)).await?;
+    keep(context, known.slices.store(), parent.endpoints(&addresses)).await?;
     if let Some(ingress) = ingress {
-        keep(context, &known.ingresses, ingress).await?;
+        keep(context, known.ingresses.store(), ingress).await?;
     }
     if let Some(route) = route {
         apply_route(&routes, parent, route).await?;
@@ -171,7 +170,7 @@ async fn apply_route(api: &Api<DynamicObject>, parent: Parent<'_>, route: serde_
 
 /// The pool of the namespace; one that is there already is somebody's choice and stays as it is.
 async fn ensure_pool(context: &Context, namespace: &str) -> Result<(), ApplyError> {
-    if context.known.pools.get(&ObjectRef::new(names::DEFAULT_POOL).within(namespace)).is_some() {
+    if context.known.pools.store().get(&ObjectRef::new(names::DEFAULT_POOL).within(namespace)).is_some() {
         return Ok(());
     }
     let pools: Api<WarmPool> = Api::namespaced(context.client.clone(), namespace);

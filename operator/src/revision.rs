@@ -34,7 +34,8 @@ pub async fn reconcile(revision: Arc<WasmRevision>, context: Arc<Context>) -> Re
     let (name, namespace) = (revision.name_any(), revision.namespace().unwrap_or_default());
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
     let who = RevisionKey::new(&namespace, &name).to_string();
-    let known = context.known.pods.of(&who).await;
+    context.known.complete().await?;
+    let known = context.known.pods.of(&who);
     let sorted = instances::sort(known.iter().map(|pod| &**pod));
     delete_over(&context, &pods, &sorted).await?;
     let missing = (revision.spec.replicas as usize).saturating_sub(sorted.live.len());

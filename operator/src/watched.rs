@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::fmt::Debug;
-use std::ops::Deref;
 use std::sync::Arc;
 
 use futures::stream::BoxStream;
@@ -14,35 +13,32 @@ use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::SetOnce;
 
-use crate::grouped::{Grouped, Kind};
+use crate::grouped::Grouped;
 
 /// Changed objects, for a controller.
 pub(crate) type Changes<K> = BoxStream<'static, watcher::Result<K>>;
 
 /// What a watch has shown.
-pub(crate) struct Seen<K: Resource<DynamicType = ()> + Clone + 'static> {
+pub(crate) struct Mirror<K: Resource<DynamicType = ()> + Clone + 'static> {
     store: Store<K>,
     // The store says so too, but wakes only the last of those who wait for it.
     is_complete: Arc<SetOnce<()>>,
 }
 
-impl<K: Resource<DynamicType = ()> + Clone + 'static> Seen<K> {
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Mirror<K> {
     /// Waits until it has shown all once.
     pub(crate) async fn complete(&self) {
         self.is_complete.wait().await;
     }
-}
 
-impl<K: Resource<DynamicType = ()> + Clone + 'static> Deref for Seen<K> {
-    type Target = Store<K>;
-
-    fn deref(&self) -> &Store<K> {
+    /// All of it.
+    pub(crate) fn store(&self) -> &Store<K> {
         &self.store
     }
 }
 
 /// Watches all that `config` selects. The second must be polled for the first to be filled.
-pub(crate) fn watched<K>(objects: Api<K>, config: watcher::Config) -> (Seen<K>, Changes<K>)
+pub(crate) fn watched<K>(objects: Api<K>, config: watcher::Config) -> (Mirror<K>, Changes<K>)
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
@@ -56,7 +52,7 @@ where
         }
     });
     let changes = follow(store.clone(), events).boxed();
-    (Seen { store, is_complete }, changes)
+    (Mirror { store, is_complete }, changes)
 }
 
 /// The same by groups.
@@ -66,7 +62,7 @@ pub(crate) fn grouped<K>(
     groups_of: fn(&K) -> Vec<String>,
 ) -> (Arc<Grouped<K>>, Changes<K>)
 where
-    K: Kind + DeserializeOwned + Debug,
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     let (store, writer) = reflector::store();
     let grouped = Arc::new(Grouped::new(store.clone(), groups_of));

@@ -71,7 +71,7 @@ impl Gate {
                 // The loop has ended when this fails, and the process with it.
                 let _ended = self.handle.incoming().send(stream).await;
             }
-            Err(reason) => tracing::warn!(reason, "a stream is refused; its peer tries again"),
+            Err(reason) => tracing::warn!(reason, "a stream is refused; its peer may try again"),
         }
     }
 

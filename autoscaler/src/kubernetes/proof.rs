@@ -10,7 +10,7 @@ pub(crate) enum ProofError {
     /// Of this installation: the proof may be good.
     #[error("the identity key {0}")]
     NoKey(String),
-    /// And it will not become better.
+    /// Unless this file is about to be another, it stays wrong.
     #[error("its proof is refused: {0}")]
     Refused(#[from] IdentityError),
 }

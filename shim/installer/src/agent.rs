@@ -132,7 +132,8 @@ struct NodeKeyState {
     /// On the node; perhaps of an earlier installation.
     is_there: bool,
     /// By the operator, since this process began.
-    given: bool,
+    is_given: bool,
+    has_complained: bool,
 }
 
 /// How a fetch ended.
@@ -230,7 +231,7 @@ impl Agent {
 
     fn ask_for_node_key(&mut self) {
         let state = &mut self.node_key;
-        let period = if state.given { NODE_KEY_PERIOD } else { NODE_KEY_RETRY };
+        let period = if state.is_given { NODE_KEY_PERIOD } else { NODE_KEY_RETRY };
         if !state.asking.is_empty() || state.asked.is_some_and(|asked| asked.elapsed() < period) {
             return;
         }
@@ -246,10 +247,14 @@ impl Agent {
                     self.shelf.install_node_key(&key).context("cannot install the node's key")?;
                     tracing::info!(node = key.node(), "there is another key of this node");
                 }
-                (self.node_key.is_there, self.node_key.given) = (true, true);
+                let state = &mut self.node_key;
+                (state.is_there, state.is_given, state.has_complained) = (true, true, false);
             }
             // What is installed stays in force.
-            Err(error) => tracing::warn!(%error, "the node's key is not fetched; trying again"),
+            Err(error) if !std::mem::replace(&mut self.node_key.has_complained, true) => {
+                tracing::warn!(%error, "the node's key is not fetched; trying again");
+            }
+            Err(error) => tracing::debug!(%error, "the node's key is not fetched"),
         }
         Ok(())
     }
