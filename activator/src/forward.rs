@@ -1,8 +1,12 @@
 //! One attempt: a request to one instance, over a connection that is there or a new one.
 
+use std::time::Duration;
+
 use http::request::Parts;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
+
+use tokio::time::Instant;
 
 use crate::endpoint::Lane;
 use crate::http1::Http1;
@@ -10,6 +14,9 @@ use crate::http2;
 use crate::revision::Permit;
 use crate::upload::Upload;
 use crate::workers::WorkerId;
+
+/// What is lost sooner than this has crossed with the end of its connection: an instance that dies of a request has begun it.
+const CROSSED_WITHIN: Duration = Duration::from_millis(50);
 
 /// The head of an answer, and the connection that its body comes by, when it is its alone.
 pub(crate) type Answered = (Response<Incoming>, Option<Box<Http1>>);
@@ -23,6 +30,10 @@ pub(crate) enum Failure {
     /// The instance said that it did not look at it.
     #[error("the instance did not take the request")]
     Unprocessed,
+    /// A connection that had been idle was closed just when it was used. It asks for nothing to be changed, so that it may be
+    /// sent once more, even if it was worked on.
+    #[error("the instance closed the connection: {0}")]
+    Crossed(hyper::Error),
     /// It may have been worked on.
     #[error("the instance ended before it answered: {0}")]
     Broken(hyper::Error),
@@ -35,9 +46,15 @@ pub(crate) async fn send(worker: WorkerId, permit: &Permit, head: &Parts, body: 
         return send_http2(lane, permit, request(head, body, Version::HTTP_2)).await;
     }
     while let Some(connection) = lane.http1.take() {
+        let sent = Instant::now();
         match exchange(connection, permit, request(head, body, Version::HTTP_11)).await {
             // It was closed between the look at it and its use.
             Err(Failure::Unsent(_)) => {}
+            Err(Failure::Broken(error))
+                if head.method.is_safe() && is_end(&error) && sent.elapsed() < CROSSED_WITHIN =>
+            {
+                return Err(Failure::Crossed(error));
+            }
             result => return result,
         }
     }
@@ -49,7 +66,7 @@ pub(crate) async fn send(worker: WorkerId, permit: &Permit, head: &Parts, body: 
 
 /// Whether a request that broke says that the instance may be dying. One stream's end does not, nor an answer that cannot
 /// be read.
-pub(crate) fn tells_of_an_end(error: &hyper::Error) -> bool {
+fn is_end(error: &hyper::Error) -> bool {
     !error.is_parse() && !error.is_user() && !http2::is_reset(error)
 }
 
@@ -57,8 +74,15 @@ async fn exchange(mut connection: Box<Http1>, permit: &Permit, request: Request<
     match connection.exchange(request, permit).await {
         Ok(response) => Ok((response, Some(connection))),
         Err(error) if error.message().is_some() => Err(Failure::Unsent(error.into_error().to_string())),
-        Err(error) => Err(Failure::Broken(error.into_error())),
+        Err(error) => Err(broken(permit, error.into_error())),
     }
+}
+
+fn broken(permit: &Permit, error: hyper::Error) -> Failure {
+    if is_end(&error) {
+        permit.broke();
+    }
+    Failure::Broken(error)
 }
 
 async fn send_http2(lane: &Lane, permit: &Permit, request: Request<Upload>) -> Result<Answered, Failure> {
@@ -72,7 +96,7 @@ async fn send_http2(lane: &Lane, permit: &Permit, request: Request<Upload>) -> R
         Err(error) if error.message().is_some() => Err(Failure::Unprocessed),
         Err(error) => {
             let error = error.into_error();
-            Err(if http2::is_unprocessed(&error) { Failure::Unprocessed } else { Failure::Broken(error) })
+            Err(if http2::is_unprocessed(&error) { Failure::Unprocessed } else { broken(permit, error) })
         }
     }
 }

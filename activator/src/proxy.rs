@@ -236,15 +236,11 @@ impl Passage<'_> {
                 Ok(Next::Retry(Again::Anywhere))
             }
             (Failure::Unprocessed, Progress::Untouched) => Ok(Next::Retry(Again::Elsewhere)),
+            // Once, lest a request that kills goes from one to the next.
+            (Failure::Crossed(_), Progress::Untouched) if self.tried.is_empty() => Ok(Next::Retry(Again::Elsewhere)),
             (_, Progress::TooLarge) => Err(self.too_large()),
             (_, Progress::Broken) => Err(Refusal::BodyBroken),
-            (Failure::Unprocessed, Progress::Started) => Err(Refusal::InstanceDied),
-            (Failure::Broken(error), Progress::Untouched | Progress::Started) => {
-                if forward::tells_of_an_end(&error) {
-                    permit.broke();
-                }
-                Err(Refusal::InstanceDied)
-            }
+            (_, Progress::Untouched | Progress::Started) => Err(Refusal::InstanceDied),
         }
     }
 

@@ -1,13 +1,15 @@
 //! Instances that are not there, refuse, or die.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::Response;
 use tokio::time::Instant;
 
-use crate::rig::{Client, Gate, Instance, Rig, full, function, get, limited, post, says, soon, spawn_get, until};
+use crate::rig::{
+    Answer, Client, Gate, Instance, Rig, full, function, get, limited, post, says, soon, spawn_get, until,
+};
 
 const HELLO: &str = "default/hello-00001";
 
@@ -116,6 +118,52 @@ async fn a_request_that_was_sent_is_not_sent_again() {
     assert_eq!((answer.status.as_u16(), answer.error()), (502, "instance-died"));
     assert_eq!(two.requests(), 0);
     assert_eq!(rig.revision(HELLO).failed_total, 1);
+}
+
+#[tokio::test]
+async fn what_crosses_with_the_end_of_an_idle_connection_is_sent_once_more_if_it_changes_nothing() {
+    let mut rig = Rig::start().await;
+    rig.deploy(function("hello"));
+    let breaks = Arc::new(AtomicBool::new(false));
+    let handler = {
+        let breaks = Arc::clone(&breaks);
+        move |_| {
+            let breaks = Arc::clone(&breaks);
+            async move {
+                assert!(!breaks.swap(false, Ordering::SeqCst), "the connection ends without an answer");
+                Response::new(full("one"))
+            }
+        }
+    };
+    let (one, two) = (Instance::unix("one", handler).await, Instance::unix("two", says("two")).await);
+    rig.autoscaler.endpoints(HELLO, &[one.endpoint(1)]).await;
+    let mut client = rig.client().await;
+    assert_eq!(client.get("hello.test", "/").await.body, "one");
+    rig.autoscaler.endpoints(HELLO, &[one.endpoint(1), two.endpoint(1)]).await;
+    breaks.store(true, Ordering::SeqCst);
+    until_async(async || {
+        assert_eq!(client.get("hello.test", "/").await.status, 200);
+        !breaks.load(Ordering::SeqCst)
+    })
+    .await;
+    breaks.store(true, Ordering::SeqCst);
+    until_async(async || {
+        let response = client.send(post("hello.test", "/", full("change"))).await.unwrap();
+        let (answer, broke) = (Answer::read(response).await, !breaks.load(Ordering::SeqCst));
+        assert_eq!(answer.status, if broke { 502 } else { 200 }, "{}", answer.body);
+        broke
+    })
+    .await;
+}
+
+/// Tries until it is so.
+async fn until_async(mut is_so: impl AsyncFnMut() -> bool) {
+    soon("it is so", async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

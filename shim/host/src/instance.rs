@@ -5,6 +5,7 @@
 
 mod drain;
 mod identity;
+mod refusal;
 mod report;
 mod waiting;
 
@@ -31,6 +32,7 @@ use crate::server::Stop;
 pub use self::identity::{Identity, Token};
 
 use self::drain::Drain;
+use self::refusal::Refusal;
 use self::report::Reporter;
 use self::waiting::{Order, Waiting, Wanted};
 
@@ -39,9 +41,6 @@ const PREPARED_MAX: usize = 64;
 
 /// Time for the stream to carry what was said last, before the process ends with it.
 const LAST_WORDS: Duration = Duration::from_millis(100);
-
-/// A proof that is not taken for this long is a wrong one.
-const REFUSED_FOR: Duration = Duration::from_secs(5);
 
 /// Words for [`wire::InstanceFailed::reason`].
 const FAILED_TO_LOAD: &str = "ArtifactNotLoaded";
@@ -73,8 +72,7 @@ pub struct Instance {
     revision: Option<String>,
     drain: Option<Drain>,
     connected: bool,
-    /// Since when the autoscaler does not take our proof.
-    refused: Option<Instant>,
+    refusal: Refusal,
 }
 
 /// What ends the wait of the loop.
@@ -103,7 +101,7 @@ impl Instance {
             revision: None,
             drain: None,
             connected: false,
-            refused: None,
+            refusal: Refusal::default(),
         }
     }
 
@@ -173,7 +171,7 @@ impl Instance {
 
     async fn on_order(&mut self, order: instance_down::Message, link: &InstanceLink) -> Option<Exit> {
         if !matches!(order, instance_down::Message::Refused(_)) {
-            self.refused = None;
+            self.refusal.forget();
         }
         match order {
             instance_down::Message::Prepare(wire::Prepare { artifact }) => {
@@ -194,25 +192,13 @@ impl Instance {
                 None
             }
             instance_down::Message::Refused(wire::Refused { reason }) => {
-                // Each new stream hears it again, until the autoscaler has the key of our node, or we have waited enough.
-                self.refused.get_or_insert_with(|| {
-                    tracing::error!(
-                        reason,
-                        "the autoscaler refuses us; if it goes on, we end, and another takes our place"
-                    );
-                    Instant::now()
-                });
-                if self.is_refused() {
+                self.refusal.hear(&reason);
+                if self.refusal.is_final() {
                     self.acknowledged(0);
                 }
                 None
             }
         }
-    }
-
-    /// For so long that it is no matter of which of two has heard of a new key first.
-    fn is_refused(&self) -> bool {
-        self.refused.is_some_and(|since| since.elapsed() >= REFUSED_FOR)
     }
 
     async fn look_again(&mut self, link: &InstanceLink) -> Option<Exit> {
@@ -375,7 +361,9 @@ impl Instance {
                 self.drain = Some(Drain::Refusing { until });
                 None
             }
-            Drain::Refusing { .. } if self.host.metrics().in_flight() == 0 && self.is_refused() => Some(Exit::Refused),
+            Drain::Refusing { .. } if self.host.metrics().in_flight() == 0 && self.refusal.is_final() => {
+                Some(Exit::Refused)
+            }
             Drain::Refusing { .. } if self.host.metrics().in_flight() == 0 => Some(Exit::Drained),
             Drain::Refusing { .. } => {
                 tracing::warn!(in_flight = self.host.metrics().in_flight(), "drain deadline passed; cutting requests");
