@@ -5,7 +5,6 @@ use std::time::Duration;
 use http::request::Parts;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
-
 use tokio::time::Instant;
 
 use crate::endpoint::Lane;

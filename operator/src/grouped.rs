@@ -8,8 +8,9 @@ use std::time::Duration;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
-use tokio::sync::SetOnce;
 use tokio::time::Instant;
+
+use crate::watched::Mirror;
 
 /// Enough for the time that an answer of the API server takes.
 const GONE_MAX: usize = 256;
@@ -18,11 +19,9 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(60);
 
 /// Objects by group. An object may be of several.
 pub(crate) struct Grouped<K: Resource<DynamicType = ()> + Clone + 'static> {
-    store: Store<K>,
+    mirror: Mirror<K>,
     groups_of: fn(&K) -> Vec<String>,
     state: Mutex<State<K>>,
-    /// The watch has shown all once. The store says so too, but wakes only the last of those who wait for it.
-    is_complete: SetOnce<()>,
 }
 
 struct State<K: Resource<DynamicType = ()> + Clone + 'static> {
@@ -50,15 +49,15 @@ enum Wrote<K> {
 }
 
 impl<K: Resource<DynamicType = ()> + Clone + 'static> Grouped<K> {
-    pub(crate) fn new(store: Store<K>, groups_of: fn(&K) -> Vec<String>) -> Self {
+    pub(crate) fn new(mirror: Mirror<K>, groups_of: fn(&K) -> Vec<String>) -> Self {
         let (shown, members, written) = (HashMap::new(), HashMap::new(), HashMap::new());
         let state = State { shown, members, written, gone: VecDeque::new() };
-        Self { store, groups_of, state: Mutex::new(state), is_complete: SetOnce::new() }
+        Self { mirror, groups_of, state: Mutex::new(state) }
     }
 
     /// Waits until the watch has shown all once.
     pub(crate) async fn complete(&self) {
-        self.is_complete.wait().await;
+        self.mirror.complete().await;
     }
 
     /// All of a group that have been seen, by their names. One that the operator has deleted is there again when the watch
@@ -75,7 +74,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Grouped<K> {
 
     /// All that the watch has shown.
     pub(crate) fn store(&self) -> &Store<K> {
-        &self.store
+        self.mirror.store()
     }
 
     /// The object of this name, if the watch has shown it or the operator has written it.
@@ -110,15 +109,15 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Grouped<K> {
         let mut state = self.state();
         match event {
             Event::Apply(object) => {
-                let object = self.store.get(&ObjectRef::from_obj(object)).unwrap_or_else(|| Arc::new(object.clone()));
+                let object = self.store().get(&ObjectRef::from_obj(object)).unwrap_or_else(|| Arc::new(object.clone()));
                 state.put(object, self.groups_of);
             }
             Event::Delete(object) => state.remove(object, self.groups_of),
             Event::Init | Event::InitApply(_) => {}
             Event::InitDone => {
                 (state.shown, state.members) = (HashMap::new(), HashMap::new());
-                self.store.state().into_iter().for_each(|object| state.put(object, self.groups_of));
-                let _again = self.is_complete.set(());
+                self.store().state().into_iter().for_each(|object| state.put(object, self.groups_of));
+                self.mirror.finish();
             }
         }
     }
@@ -219,7 +218,7 @@ mod tests {
         /// Of a cluster without pods.
         fn new() -> Self {
             let (store, writer) = reflector::store();
-            let pods = Grouped::new(store, |pod: &Pod| pod.labels().values().cloned().collect());
+            let pods = Grouped::new(Mirror::new(store), |pod: &Pod| pod.labels().values().cloned().collect());
             let mut watch = Self { writer, pods };
             watch.list(&[]);
             watch
@@ -307,7 +306,7 @@ mod tests {
     #[tokio::test]
     async fn all_who_wait_are_told_when_the_first_list_is_whole() {
         let (store, mut writer) = reflector::store();
-        let pods = Arc::new(Grouped::new(store, |_: &Pod| vec!["all".to_owned()]));
+        let pods = Arc::new(Grouped::new(Mirror::new(store), |_: &Pod| vec!["all".to_owned()]));
         let waiting: Vec<_> = (0..3)
             .map(|_| {
                 let pods = Arc::clone(&pods);

@@ -26,11 +26,11 @@ const SEEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// Of all functions.
 pub struct Known {
-    pub(crate) services: Mirror<Service>,
-    pub(crate) slices: Mirror<EndpointSlice>,
-    pub(crate) ingresses: Mirror<Ingress>,
-    pub(crate) policies: Mirror<NetworkPolicy>,
-    pub(crate) pools: Mirror<WarmPool>,
+    pub(crate) services: Arc<Mirror<Service>>,
+    pub(crate) slices: Arc<Mirror<EndpointSlice>>,
+    pub(crate) ingresses: Arc<Mirror<Ingress>>,
+    pub(crate) policies: Arc<Mirror<NetworkPolicy>>,
+    pub(crate) pools: Arc<Mirror<WarmPool>>,
     /// By the UIDs of their functions.
     pub(crate) revisions: Arc<Grouped<WasmRevision>>,
     /// By the names of their revisions, and the UIDs of their pools.

@@ -22,10 +22,19 @@ pub(crate) type Changes<K> = BoxStream<'static, watcher::Result<K>>;
 pub(crate) struct Mirror<K: Resource<DynamicType = ()> + Clone + 'static> {
     store: Store<K>,
     // The store says so too, but wakes only the last of those who wait for it.
-    is_complete: Arc<SetOnce<()>>,
+    is_complete: SetOnce<()>,
 }
 
 impl<K: Resource<DynamicType = ()> + Clone + 'static> Mirror<K> {
+    pub(crate) fn new(store: Store<K>) -> Self {
+        Self { store, is_complete: SetOnce::new() }
+    }
+
+    /// It has shown all.
+    pub(crate) fn finish(&self) {
+        let _again = self.is_complete.set(());
+    }
+
     /// Waits until it has shown all once.
     pub(crate) async fn complete(&self) {
         self.is_complete.wait().await;
@@ -38,21 +47,19 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Mirror<K> {
 }
 
 /// Watches all that `config` selects. The second must be polled for the first to be filled.
-pub(crate) fn watched<K>(objects: Api<K>, config: watcher::Config) -> (Mirror<K>, Changes<K>)
+pub(crate) fn watched<K>(objects: Api<K>, config: watcher::Config) -> (Arc<Mirror<K>>, Changes<K>)
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    let (store, writer) = reflector::store();
-    let events = watcher(objects, config).default_backoff().modify(without_managers);
-    let is_complete = Arc::new(SetOnce::new());
-    let complete = Arc::clone(&is_complete);
-    let events = events.reflect(writer).inspect_ok(move |event| {
+    let (store, events) = mirrored(objects, config);
+    let mirror = Arc::new(Mirror::new(store.clone()));
+    let seen = Arc::clone(&mirror);
+    let events = events.inspect_ok(move |event| {
         if matches!(event, Event::InitDone) {
-            let _again = complete.set(());
+            seen.finish();
         }
     });
-    let changes = follow(store.clone(), events).boxed();
-    (Mirror { store, is_complete }, changes)
+    (mirror, follow(store, events).boxed())
 }
 
 /// The same by groups.
@@ -64,12 +71,23 @@ pub(crate) fn grouped<K>(
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    let (store, writer) = reflector::store();
-    let grouped = Arc::new(Grouped::new(store.clone(), groups_of));
+    let (store, events) = mirrored(objects, config);
+    let grouped = Arc::new(Grouped::new(Mirror::new(store.clone()), groups_of));
     let seen = Arc::clone(&grouped);
-    let events = watcher(objects, config).default_backoff().modify(without_managers).reflect(writer);
     let changes = follow(store, events.inspect_ok(move |event| seen.see(event))).boxed();
     (grouped, changes)
+}
+
+/// Events, told when the store has them.
+fn mirrored<K>(
+    objects: Api<K>,
+    config: watcher::Config,
+) -> (Store<K>, impl Stream<Item = watcher::Result<Event<K>>> + use<K>)
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let (store, writer) = reflector::store();
+    (store, watcher(objects, config).default_backoff().modify(without_managers).reflect(writer))
 }
 
 /// Who set which field is of no use here, and takes more memory than the object.

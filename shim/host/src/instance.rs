@@ -361,10 +361,9 @@ impl Instance {
                 self.drain = Some(Drain::Refusing { until });
                 None
             }
-            Drain::Refusing { .. } if self.host.metrics().in_flight() == 0 && self.refusal.is_final() => {
-                Some(Exit::Refused)
+            Drain::Refusing { .. } if self.host.metrics().in_flight() == 0 => {
+                Some(if self.refusal.is_final() { Exit::Refused } else { Exit::Drained })
             }
-            Drain::Refusing { .. } if self.host.metrics().in_flight() == 0 => Some(Exit::Drained),
             Drain::Refusing { .. } => {
                 tracing::warn!(in_flight = self.host.metrics().in_flight(), "drain deadline passed; cutting requests");
                 self.stop.cut.cancel();
