@@ -28,6 +28,8 @@ pub struct Settings {
     pub prepared_max: usize,
     /// Bytes of artifacts that each warm instance holds ready. They are mapped files, shared between instances.
     pub prepared_bytes_max: u64,
+    /// What a new instance is taken to need until it is ready, before one was seen to.
+    pub fresh_start: Duration,
     /// How long a new instance may take until it connects.
     pub start_deadline: Duration,
     /// How long a claimed instance may take until it is ready.
@@ -62,6 +64,7 @@ impl Default for Settings {
             warm_instances: 2,
             prepared_max: 64,
             prepared_bytes_max: 512 << 20,
+            fresh_start: Duration::from_millis(20),
             start_deadline: Duration::from_secs(30),
             specialize_deadline: Duration::from_secs(10),
             withdrawal_deadline: Duration::from_secs(2),

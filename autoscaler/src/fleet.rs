@@ -5,7 +5,7 @@
 //! In the order of the data:
 //!
 //! - [`streams`] learns who is at the other end of a stream; [`messages`] reads what they say.
-//! - [`demand`] keeps reports, [`observe`] sums them up for one revision.
+//! - [`demand`] keeps reports, [`observe`] sums them up for one revision, beside [`usual`] starts.
 //! - [`capacity`] decides and compares with what there is: [`claims`] and [`starts`] give more, [`withdrawal`] less.
 //! - [`endpoints`] tells activators; [`prepare`] tells warm instances what to hold ready.
 //! - [`lifecycle`] moves one instance from state to state; [`timers`] bring back what waits.
@@ -27,6 +27,7 @@ use instance::Instance;
 use prepare::Shelf;
 use revision::Revision;
 use timers::{Timer, Timers};
+use usual::UsualStarts;
 
 mod backoff;
 mod capacity;
@@ -43,6 +44,7 @@ mod revision;
 mod starts;
 mod streams;
 mod timers;
+mod usual;
 mod view;
 mod withdrawal;
 
@@ -79,6 +81,8 @@ pub(crate) struct Fleet {
     shelf: Shelf,
     timers: Timers,
     cold_starts: ColdStarts,
+    // Of all revisions.
+    usual_starts: UsualStarts,
 
     // The last endpoints update.
     sequence: u64,
@@ -108,6 +112,7 @@ impl Fleet {
         let mut timers = Timers::default();
         timers.set(Timer::Settle, settling.then_some(settings.settle));
         let shelf = Shelf::new(&settings);
+        let usual_starts = UsualStarts::expected(&settings);
         Self {
             settings,
             now: Duration::ZERO,
@@ -123,6 +128,7 @@ impl Fleet {
             shelf,
             timers,
             cold_starts: ColdStarts::default(),
+            usual_starts,
             sequence: 0,
             dirty: BTreeSet::new(),
             named: BTreeSet::new(),

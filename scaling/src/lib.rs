@@ -22,7 +22,8 @@
 //!            was last so.
 //! queue      wake: requests wait and nothing is ready: max(activation, ceil(waiting / slots)), at once.
 //!            growth: requests have waited for longer than a start takes: ready + ceil(waiting / slots), at once.
-//!            A start that takes 2, 4, 8 … times the usual time is doubled by one more each time, at most to twice the need.
+//!            A start that takes 2, 4, 8 … times what is usual for its kind is doubled by one more each time, at most to twice
+//!            the need.
 //!            A surge is what the queue began when it asked for more than one; it ends one `window` after the last time.
 //! idle       with demand, or without it for less than `idle` (30 s): at least 1. After `idle`: 0, and no panic nor surge.
 //!            Only waiting and in flight count as demand, whatever the metric.
@@ -63,7 +64,7 @@ mod window;
 
 pub use decider::Decider;
 pub use decision::{Decision, Explanation, Reason, Steps};
-pub use observation::Observation;
+pub use observation::{Observation, StartInProgress};
 pub use policy::{IDLE_MAX, Metric, PANIC_WINDOW_MIN, Policy, PolicyError, REPLICAS_MAX, TARGET_MIN, WINDOW_MAX};
 pub use victims::{Candidate, victims};
 

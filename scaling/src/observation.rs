@@ -24,10 +24,29 @@ pub struct Observation {
     pub unannounced: bool,
     /// A reporter that matters is silent, so zero demand may not be true.
     pub out_of_touch: bool,
-    /// Age of the oldest start in progress.
-    pub oldest_start: Option<Duration>,
+    /// Of the starts in progress, the one that is furthest beyond what is usual for it.
+    pub slowest_start: Option<StartInProgress>,
     /// What a start usually takes.
     pub typical_start: Duration,
+}
+
+/// A start that has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartInProgress {
+    /// Time since it was asked for.
+    pub age: Duration,
+    /// What a start of its kind usually takes: a new instance takes longer than one that was warm.
+    pub usual: Duration,
+}
+
+impl StartInProgress {
+    /// The one of the two whose age is the larger multiple of what is usual.
+    #[must_use]
+    pub fn slower(self, other: Self) -> Self {
+        let [own, others] = [(self.age, other.usual), (other.age, self.usual)]
+            .map(|(age, usual)| age.as_nanos().saturating_mul(usual.as_nanos()));
+        if own >= others { self } else { other }
+    }
 }
 
 impl Observation {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::observation::Observation;
+use crate::observation::{Observation, StartInProgress};
 use crate::policy::Policy;
 
 /// A start is not overdue before twice this, however short starts usually are: a busy machine delays one by some ten
@@ -70,30 +70,26 @@ impl Queue {
     #[must_use]
     pub(crate) fn next_due(&self, now: Duration, seen: &Observation) -> Option<Duration> {
         let outlives = self.waiting_since? + seen.typical_start;
-        let overdue = seen.oldest_start.filter(|_| !seen.typical_start.is_zero()).map(|age| {
+        let overdue = seen.slowest_start.map(|start| {
             let doublings = overdue_doublings(seen).min(30);
-            let next_age = patience(seen).saturating_mul(1 << (doublings + 1));
-            now + next_age.saturating_sub(age)
+            let next_age = patience(start).saturating_mul(1 << (doublings + 1));
+            now + next_age.saturating_sub(start.age)
         });
         [Some(outlives), overdue].into_iter().flatten().filter(|due| *due > now).min()
     }
 }
 
 /// How long a start may take as a matter of course.
-fn patience(seen: &Observation) -> Duration {
-    seen.typical_start.max(HICCUP)
+fn patience(start: StartInProgress) -> Duration {
+    start.usual.max(HICCUP)
 }
 
-/// How many times that has doubled in the age of the oldest start in progress. Each time, one start more is granted: half
+/// How many times that has doubled in the age of the slowest start in progress. Each time, one start more is granted: half
 /// of the healthy starts take longer than the typical one, and a start that hangs must not hold the queue up; nor may a
 /// slow node make a hundred starts of one.
 fn overdue_doublings(seen: &Observation) -> u32 {
-    match seen.oldest_start {
-        Some(age) if !seen.typical_start.is_zero() => {
-            (age.as_nanos() / patience(seen).as_nanos()).checked_ilog2().unwrap_or(0)
-        }
-        _ => 0,
-    }
+    let doublings = |start: StartInProgress| (start.age.as_nanos() / patience(start).as_nanos()).checked_ilog2();
+    seen.slowest_start.and_then(doublings).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -108,7 +104,7 @@ mod tests {
         Observation {
             waiting,
             ready,
-            oldest_start: oldest_start.map(at),
+            slowest_start: oldest_start.map(|age| StartInProgress { age: at(age), usual: at(4) }),
             typical_start: at(4),
             ..Observation::default()
         }
@@ -135,6 +131,26 @@ mod tests {
             queue.observe(at(0), &seen);
             assert_eq!(queue.pull(at(0), &policy, &seen), Pull::Wake(instances), "{waiting} waiting, start {oldest:?}");
         }
+    }
+
+    #[test]
+    fn the_slowest_start_is_the_one_furthest_beyond_what_is_usual() {
+        let start = |age, usual| StartInProgress { age: at(age), usual: at(usual) };
+        assert_eq!(start(300, 400).slower(start(50, 10)), start(50, 10));
+        assert_eq!(start(50, 10).slower(start(300, 400)), start(50, 10));
+        assert_eq!(start(900, 400).slower(start(15, 10)), start(900, 400));
+    }
+
+    #[test]
+    fn a_start_is_overdue_by_what_is_usual_for_its_kind() {
+        let policy = Policy { slots: 1, ..Policy::default() };
+        let fresh = |age| StartInProgress { age: at(age), usual: at(400) };
+        let seen = |age| Observation { slowest_start: Some(fresh(age)), ..seen(1, 0, None) };
+        let mut queue = Queue::default();
+        queue.observe(at(0), &seen(0));
+        assert_eq!(queue.pull(at(799), &policy, &seen(799)), Pull::Wake(1));
+        assert_eq!(queue.next_due(at(799), &seen(799)), Some(at(800)));
+        assert_eq!(queue.pull(at(800), &policy, &seen(800)), Pull::Wake(2));
     }
 
     #[test]

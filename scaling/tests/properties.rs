@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use wisp_scaling::{Decider, Decision, Metric, Observation, Policy};
+use wisp_scaling::{Decider, Decision, Metric, Observation, Policy, StartInProgress};
 
 /// One step of a history: time passes, then something is observed.
 #[derive(Clone, Debug)]
@@ -59,7 +59,10 @@ prop_compose! {
                 ready,
                 starting,
                 out_of_touch,
-                oldest_start: (starting > 0).then(|| Duration::from_millis(start)),
+                slowest_start: (starting > 0).then(|| StartInProgress {
+                    age: Duration::from_millis(start),
+                    usual: Duration::from_millis(100),
+                }),
                 typical_start: Duration::from_millis(100),
                 ..Observation::default()
             },
@@ -190,7 +193,7 @@ proptest! {
         let (mut decider, decisions) = run(&policy, &history);
         let (now, last) = decisions.last().cloned().unwrap();
         // A start in progress ages by itself; all else stays as it was.
-        let seen = Observation { starting: 0, oldest_start: None, ..history.last().unwrap().seen.clone() };
+        let seen = Observation { starting: 0, slowest_start: None, ..history.last().unwrap().seen.clone() };
         let last = if seen == history.last().unwrap().seen { last } else { decider.decide(now, &seen) };
         let again = decider.decide(now, &seen);
         if again.replicas == last.replicas && decider.next_due(now, &seen).is_none() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use wisp_api::wire::{InstanceDown, Specialize, instance_down};
 
 use super::instance::{Phase, StartClock};
-use super::{Fleet, Name};
+use super::{Fleet, Name, usual};
 use crate::actuation::Actuation;
 use crate::catalog::Start;
 use crate::event::{ColdStart, Effect, Fact, StartKind};
@@ -94,9 +94,10 @@ impl Fleet {
 
     fn started(&mut self, cold_start: ColdStart) {
         if let Some(revision) = self.revisions.get_mut(cold_start.revision.as_str()) {
-            // A quarter for the newest: one slow start among many says little.
-            revision.typical_start = (revision.typical_start * 3 + cold_start.total) / 4;
+            revision.typical_start = usual::moved(revision.typical_start, cold_start.total);
+            revision.usual_starts.learn(cold_start.start, cold_start.total);
         }
+        self.usual_starts.learn(cold_start.start, cold_start.total);
         self.cold_starts.record(&cold_start);
         self.note(Fact::ColdStart(cold_start));
     }

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use wisp_scaling::Observation;
+use wisp_scaling::{Observation, StartInProgress};
 
 use super::instance::Phase;
 use super::{Fleet, Name};
+use crate::event::StartKind;
 
 /// The sums over one revision's instances.
 #[derive(Default)]
 struct Instances {
     ready: u32,
     starting: u32,
-    oldest_asked: Option<Duration>,
+    slowest_start: Option<StartInProgress>,
     in_flight: u32,
     cpu: f64,
 }
@@ -24,7 +25,7 @@ impl Fleet {
             ready: instances.ready,
             starting: instances.starting,
             cpu: instances.cpu,
-            oldest_start: instances.oldest_asked.map(|asked| self.now.saturating_sub(asked)),
+            slowest_start: instances.slowest_start,
             out_of_touch: self.activators.values().any(|activator| activator.is_out_of_touch(self.now)),
             ..Observation::default()
         };
@@ -49,7 +50,8 @@ impl Fleet {
         let mut sums = Instances::default();
         if let Some(known) = self.revisions.get(revision) {
             sums.starting = u32::try_from(known.requested.len()).unwrap_or(u32::MAX);
-            sums.oldest_asked = known.requested.front().copied();
+            sums.slowest_start =
+                known.requested.front().map(|asked| self.in_progress(revision, StartKind::Fresh, *asked));
         }
         for name in self.members.get(revision).into_iter().flatten() {
             let Some(instance) = self.instances.get(name) else { continue };
@@ -57,8 +59,10 @@ impl Fleet {
                 sums.ready += 1;
             } else if instance.is_starting() {
                 sums.starting += 1;
-                let asked = instance.start.map_or(instance.born, |start| start.asked);
-                sums.oldest_asked = Some(sums.oldest_asked.map_or(asked, |oldest| oldest.min(asked)));
+                let (kind, asked) =
+                    instance.start.map_or((StartKind::Fresh, instance.born), |start| (start.kind, start.asked));
+                let start = self.in_progress(revision, kind, asked);
+                sums.slowest_start = Some(sums.slowest_start.map_or(start, |slowest| slowest.slower(start)));
             }
             if let Some(report) = &instance.report {
                 sums.in_flight = sums.in_flight.saturating_add(report.in_flight(self.now));
@@ -66,5 +70,11 @@ impl Fleet {
             }
         }
         sums
+    }
+
+    fn in_progress(&self, revision: &Name, kind: StartKind, asked: Duration) -> StartInProgress {
+        let own = self.revisions.get(revision).and_then(|known| known.usual_starts.of(kind));
+        let usual = own.or(self.usual_starts.of(kind)).unwrap_or_default();
+        StartInProgress { age: self.now.saturating_sub(asked), usual }
     }
 }

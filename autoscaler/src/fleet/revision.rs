@@ -12,11 +12,9 @@ use super::backoff::BackOff;
 use super::explain::History;
 use super::instance::Withdrawal;
 use super::timers::Timer;
+use super::usual::{FROM_WARM, UsualStarts};
 use super::{Fleet, Name, name_of};
 use crate::catalog::{Checked, Start, Traffic};
-
-/// What a start is assumed to take until one was seen: a new process.
-const TYPICAL_START: Duration = Duration::from_millis(20);
 
 /// One revision. There may be thousands at zero, so what only a busy one needs is behind a box.
 pub(super) struct Revision {
@@ -30,8 +28,10 @@ pub(super) struct Revision {
     pub(super) requested: VecDeque<Duration>,
     /// Starts that failed of late.
     pub(super) backoff: Option<Box<BackOff>>,
-    /// What its starts take.
+    /// What its starts take, whatever their kind.
     pub(super) typical_start: Duration,
+    /// The same by kind.
+    pub(super) usual_starts: UsualStarts,
     /// The endpoints update that named its endpoints last.
     pub(super) announced: u64,
     /// Decisions of the past.
@@ -53,7 +53,8 @@ impl Revision {
             last: None,
             requested: VecDeque::new(),
             backoff: None,
-            typical_start: TYPICAL_START,
+            typical_start: FROM_WARM,
+            usual_starts: UsualStarts::default(),
             announced: 0,
             history: None,
         }

@@ -54,6 +54,8 @@ mod work;
 const ACTUATIONS_WAITING: usize = 1024;
 /// Streams that wait for the gate.
 const STREAMS_WAITING: usize = 1024;
+/// A pod's, until one was seen: a third of it on an idle node with everything at hand.
+const FRESH_START: Duration = Duration::from_secs(1);
 /// A pod takes a second or two; one that pulls images or waits for a node takes longer.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// A revision that is younger than this when a leader begins may not have had its initial instances.
@@ -127,6 +129,7 @@ async fn lead(args: &Args, place: Place, parts: Parts, leads: admin::Leads) -> a
         admission: Admission::Expected,
         warm_instances: 0,
         settle: args.settle(),
+        fresh_start: FRESH_START,
         start_deadline: START_DEADLINE,
         ..Settings::default()
     };

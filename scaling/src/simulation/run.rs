@@ -10,7 +10,7 @@ use super::report::{Point, Report, Waits};
 use super::trace::{Trace, exponential};
 use crate::decider::Decider;
 use crate::decision::Decision;
-use crate::observation::Observation;
+use crate::observation::{Observation, StartInProgress};
 use crate::policy::{IDLE_MAX, Policy};
 
 /// How often a busy revision is reported on, as activators and hosts do.
@@ -212,7 +212,10 @@ impl<'a> Run<'a> {
             starting: self.fleet.starting(),
             unannounced: false,
             out_of_touch: false,
-            oldest_start: self.fleet.oldest_start().map(|since| self.now - since),
+            slowest_start: self
+                .fleet
+                .oldest_start()
+                .map(|since| StartInProgress { age: self.now - since, usual: self.model.start }),
             typical_start: self.model.start,
         }
     }

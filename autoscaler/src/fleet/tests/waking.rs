@@ -6,6 +6,7 @@ use wisp_api::wire::{InstanceState, Wake, demand_up};
 use wisp_scaling::Reason;
 
 use crate::actuation::Actuation;
+use crate::config::Settings;
 use crate::event::{Fact, StartKind};
 use crate::fleet::fixture::{World, key, name, revision, seconds};
 
@@ -93,6 +94,29 @@ fn without_a_warm_instance_a_new_one_is_asked_for_once() {
     assert_eq!(world.endpoints("a", "hello"), ["f1"]);
     world.wake("a", "hello", 1);
     assert_eq!(world.asked(), []);
+}
+
+#[test]
+fn a_new_instance_is_late_by_what_new_ones_have_taken() {
+    let mut world = World::with(Settings { fresh_start: seconds(1), ..Settings::default() });
+    world.apply(revision("hello").fresh());
+    world.apply(revision("other").fresh());
+    world.activator("a");
+    world.wake("a", "hello", 1);
+    assert_eq!(world.asked(), [start("hello", 1)]);
+    world.after(Duration::from_millis(1999));
+    assert_eq!(world.asked(), []);
+    world.after(Duration::from_millis(1));
+    assert_eq!(world.asked(), [start("hello", 1)]);
+    world.after(seconds(3));
+    world.fresh("f1", "hello");
+    // A quarter for the newest, which took five seconds.
+    world.wake("a", "other", 1);
+    assert_eq!(world.asked(), [start("other", 1)]);
+    world.after(Duration::from_millis(3999));
+    assert_eq!(world.asked(), []);
+    world.after(Duration::from_millis(1));
+    assert_eq!(world.asked(), [start("other", 1)]);
 }
 
 #[test]
