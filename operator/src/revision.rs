@@ -8,6 +8,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use serde_json::json;
+use wisp_api::scaling::Start;
 use wisp_api::status::Reason;
 use wisp_api::{RevisionKey, WasmRevision};
 
@@ -88,11 +89,13 @@ pub(crate) async fn delete_over(context: &Context, pods: &Api<Pod>, sorted: &Sor
 async fn create(revision: &WasmRevision, context: &Context, outcome: &mut Outcome) -> Result<(), Error> {
     let (name, namespace) = (revision.name_any(), revision.namespace().unwrap_or_default());
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
-    // A claim is seen in another watch than the scale that counts it, and perhaps later: the API server knows of both.
-    let listed = pods.list(&ListParams::default().labels(&plan::selector(&name))).await?.items;
-    outcome.live = instances::sort(&listed).live.len();
-    let missing = (revision.spec.replicas as usize).saturating_sub(outcome.live);
     let template = &revision.spec.template;
+    if template.scaling.start == Start::Warm {
+        // A claim is seen in another watch than the scale that counts it, and perhaps later: the API server knows of both.
+        let listed = pods.list(&ListParams::default().labels(&plan::selector(&name))).await?.items;
+        outcome.live = instances::sort(&listed).live.len();
+    }
+    let missing = (revision.spec.replicas as usize).saturating_sub(outcome.live);
     let role = Role::Fresh { function: &revision.spec.function, revision: &name, template };
     let owner = revision.controller_owner_ref(&()).unwrap_or_default();
     let pod = context.installation.pod(&PodOf { namespace: &namespace, role, settings: &template.pod, owner });

@@ -15,7 +15,8 @@ use libcontainer::utils::get_cgroup_path;
 use oci_spec::runtime::Spec;
 
 use crate::artifact::{self, Artifact, ArtifactError, Store};
-use crate::executor::{self, Called, HostProgram, Launcher, Program};
+use crate::compiled::{CompileError, Compiled};
+use crate::executor::{self, Becomes, Called, HostProgram, Launcher, Program};
 use crate::image::{ImageError, Images, Layer};
 use crate::instance;
 use crate::lean::lean;
@@ -43,6 +44,8 @@ pub(crate) enum CreateError {
     Artifact(#[from] ArtifactError),
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    #[error(transparent)]
+    Seccomp(#[from] CompileError),
     #[error(transparent)]
     Stdio(#[from] StdioError),
     #[error("a component has no terminal; take tty and -t away")]
@@ -78,8 +81,10 @@ pub(crate) fn create(order: &Create) -> Result<Made, CreateError> {
     let program = program(order, &spec, &rootfs)?;
     let kind = if matches!(program, Program::Linux) { Kind::Linux } else { Kind::Wasm };
     let bundle = state.bundle(&order.id);
-    save(lean(spec.clone(), kind), &rootfs, &bundle).map_err(io_error("the container's own bundle"))?;
-    let pid = build(order, &state, program, &spec)?;
+    let mut told = spec.clone();
+    let filter = if kind == Kind::Wasm { Compiled::take(&mut told, &state.filters())? } else { None };
+    save(lean(told, kind), &rootfs, &bundle).map_err(io_error("the container's own bundle"))?;
+    let pid = build(order, &state, Becomes { program, filter }, &spec)?;
     Ok(Made { pid, kind })
 }
 
@@ -189,17 +194,17 @@ fn arguments(spec: &Spec, preopens: &[Preopen]) -> io::Result<Vec<CString>> {
     arguments.into_iter().map(|argument| CString::new(argument).map_err(io::Error::other)).collect()
 }
 
-fn build(order: &Create, state: &StateDir, program: Program, spec: &Spec) -> Result<i32, CreateError> {
+fn build(order: &Create, state: &StateDir, becomes: Becomes, spec: &Spec) -> Result<i32, CreateError> {
     let oci = |error: libcontainer::error::LibcontainerError| CreateError::Oci(chain(&error));
     let gate = OpenOptions::new().write(true).open(state.gate(&order.id)).map_err(io_error("gate"))?;
     let given = order.stdio.give()?;
     let user = spec.process().as_ref().map(|process| process.user().uid());
     given.own(user.unwrap_or(0)).map_err(io_error("standard output"))?;
-    let preserved = if matches!(program, Program::Linux) { 0 } else { executor::DESCRIPTORS };
+    let preserved = if matches!(becomes.program, Program::Linux) { 0 } else { executor::DESCRIPTORS };
     let container = ContainerBuilder::new(order.id.clone(), SyscallType::default())
         .with_root_path(state.oci())
         .map_err(oci)?
-        .with_executor(Launcher::new(gate, program))
+        .with_executor(Launcher::new(gate, becomes))
         .with_preserved_fds(preserved)
         .with_stdin(given.stdin)
         .with_stdout(given.stdout)

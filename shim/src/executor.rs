@@ -19,6 +19,7 @@ use rustix::io::FdFlags;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use crate::artifact::Artifact;
+use crate::compiled::Compiled;
 use crate::create::chain;
 use crate::filter::Filter;
 
@@ -35,9 +36,23 @@ pub(crate) const DESCRIPTORS: i32 = 2;
 pub(crate) struct Launcher {
     /// Closes when the program runs, because exec closes it; what is written to it before is why it does not.
     gate: Option<Arc<File>>,
-    /// Of a process that joins a container.
-    filter: Option<Arc<Filter>>,
+    filter: Option<Behind>,
     program: Program,
+}
+
+/// A filter of system calls that libcontainer leaves to us.
+#[derive(Clone)]
+enum Behind {
+    /// Of a process that joins a container.
+    Joined(Arc<Filter>),
+    /// Of a component's.
+    Compiled(Arc<Compiled>),
+}
+
+/// What a container's first process becomes, and behind which filter when libcontainer has none for it.
+pub(crate) struct Becomes {
+    pub(crate) program: Program,
+    pub(crate) filter: Option<Compiled>,
 }
 
 /// What to become.
@@ -124,27 +139,30 @@ fn variable(name: OsString, value: OsString) -> Option<CString> {
 }
 
 impl Launcher {
-    /// Becomes `program`, and says through `gate` when it does not work.
-    pub(crate) fn new(gate: File, program: Program) -> Self {
-        Self { gate: Some(Arc::new(gate)), filter: None, program }
+    /// Becomes what it says, and says through `gate` when that does not work.
+    pub(crate) fn new(gate: File, becomes: Becomes) -> Self {
+        let filter = becomes.filter.map(|filter| Behind::Compiled(Arc::new(filter)));
+        Self { gate: Some(Arc::new(gate)), filter, program: becomes.program }
     }
 
     /// Becomes a program in a container that is there, behind the container's filter. libcontainer itself hands on why it
     /// does not work.
     pub(crate) fn joining(filter: Option<Filter>) -> Self {
-        Self { gate: None, filter: filter.map(Arc::new), program: Program::Linux }
+        Self { gate: None, filter: filter.map(|filter| Behind::Joined(Arc::new(filter))), program: Program::Linux }
     }
 }
 
 impl Executor for Launcher {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        if let Some(filter) = &self.filter {
-            filter.load().map_err(ExecutorError::Other)?;
-        }
-        let failed = match &self.program {
+        let loaded = match &self.filter {
+            Some(Behind::Joined(filter)) => filter.load(),
+            Some(Behind::Compiled(filter)) => filter.load(),
+            None => Ok(()),
+        };
+        let failed = loaded.and_then(|()| match &self.program {
             Program::Linux => get_executor().exec(spec).map_err(|error| chain(&error)),
             Program::Host(host) => host.become_it(),
-        };
+        });
         let Err(message) = failed else { return Ok(()) };
         // Whoever waits at the other end hears it; if nobody does, the exit status still tells.
         if let Some(gate) = &self.gate {

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, LinuxSeccompArg, LinuxSeccompArgBuilder, LinuxSeccompOperator, Spec};
 
 use crate::order::Kind;
 
@@ -24,7 +24,35 @@ pub(crate) fn lean(mut spec: Spec, kind: Kind) -> Spec {
         Kind::Linux if joins_processes(&spec) => retain_mounts(&mut spec, |_, kind| kind != Some(CGROUP)),
         Kind::Linux | Kind::Sandbox => {}
     }
+    masks_in_libcontainers_order(&mut spec);
     spec
+}
+
+/// OCI has the mask of a comparison first and then what is to be left of the argument; libcontainer takes them the other way
+/// around. `RuntimeDefault` compares so whether `clone` is to make namespaces: with a mask of zero, it always may.
+fn masks_in_libcontainers_order(spec: &mut Spec) {
+    let Some(mut linux) = spec.linux().clone() else { return };
+    let Some(mut profile) = linux.seccomp().clone() else { return };
+    let mut rules = profile.syscalls().clone();
+    for rule in rules.iter_mut().flatten() {
+        rule.set_args(rule.args().as_ref().map(|arguments| arguments.iter().map(in_libcontainers_order).collect()));
+    }
+    profile.set_syscalls(rules);
+    linux.set_seccomp(Some(profile));
+    spec.set_linux(Some(linux));
+}
+
+fn in_libcontainers_order(argument: &LinuxSeccompArg) -> LinuxSeccompArg {
+    if argument.op() != LinuxSeccompOperator::ScmpCmpMaskedEq {
+        return *argument;
+    }
+    let swapped = LinuxSeccompArgBuilder::default()
+        .index(argument.index())
+        .value(argument.value_two().unwrap_or(0))
+        .value_two(argument.value())
+        .op(argument.op())
+        .build();
+    swapped.expect("all fields are given")
 }
 
 fn leave_out_for_programs(spec: &mut Spec) {

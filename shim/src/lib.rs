@@ -14,8 +14,8 @@
 //! its [`container`]s and their [`process`]es. To make one, [`launch`] runs this program anew with an [`order`]: [`create`]
 //! makes the pod's own container as a [`sandbox`] around a [`pause`]. Of any other it finds out what the [`workload`] is, or
 //! that it is the [`instance`] of a function, asks containerd for the [`image`] when it must, has the [`artifact`] of a
-//! component compiled, decides its [`preopens`], makes it [`lean`], and lets libcontainer build the rest around the [`executor`], which becomes
-//! the program. [`gate`] tells when it has, [`reaper`] how it ended, [`events`] tells containerd; [`stats`] and [`cgroup`]
+//! component compiled, decides its [`preopens`], makes it [`lean`], takes its filter of system calls [`compiled`], and lets libcontainer build the
+//! rest around the [`executor`], which becomes the program. [`gate`] tells when it has, [`reaper`] how it ended, [`events`] tells containerd; [`stats`] and [`cgroup`]
 //! say what it uses.
 //! [`exec`] adds a process to a container, behind the container's [`filter`]. [`undo`] takes everything away, also after a
 //! crash, by what is in the [`state_dir`].
@@ -28,6 +28,7 @@
 mod action;
 mod artifact;
 mod cgroup;
+mod compiled;
 mod container;
 mod containerd;
 mod create;

@@ -77,6 +77,11 @@ impl StateDir {
         self.root.join("tasks").join(format!("{id}.bundle"))
     }
 
+    /// Where filters of system calls are kept.
+    pub(crate) fn filters(&self) -> PathBuf {
+        self.root.join("filters")
+    }
+
     /// The process that an exec adds to a container.
     pub(crate) fn process(&self, id: &str, exec_id: &str) -> PathBuf {
         self.root.join("tasks").join(format!("{id}.{exec_id}.process.json"))
