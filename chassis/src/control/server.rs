@@ -9,8 +9,9 @@ use futures::Stream;
 use futures::StreamExt;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnixListenerStream};
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 use wisp_api::wire::{DemandDown, DemandUp, InstanceDown, InstanceUp};
@@ -78,8 +79,13 @@ pub async fn serve_tcp(
         .map_err(io::Error::other)?
         .http2_keepalive_interval(Some(KEEP_ALIVE))
         .add_service(ControlServer::new(Service { incoming, shutdown: shutdown.clone() }));
-    let connections = TcpListenerStream::new(listener);
-    server.serve_with_incoming_shutdown(connections, shutdown.cancelled()).await.map_err(io::Error::other)
+    server.serve_with_incoming_shutdown(undelayed(listener), shutdown.cancelled()).await.map_err(io::Error::other)
+}
+
+/// Connections on which a message leaves at once. An order to a host is shorter than a packet: it would wait until the host has
+/// acknowledged the one before, which its system may put off for 40 ms.
+fn undelayed(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
 struct Service {
@@ -146,5 +152,20 @@ impl Control for Service {
         request: Request<Streaming<InstanceUp>>,
     ) -> Result<Response<Self::InstanceStream>, Status> {
         self.accept(request.into_inner(), Incoming::Instance).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn messages_leave_without_waiting_for_acknowledgements() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let accepted = undelayed(listener).next().await.unwrap().unwrap();
+        assert!(accepted.nodelay().unwrap());
     }
 }
