@@ -1,13 +1,16 @@
 //! A container's cgroup: where it is in either version, who is in it, and what can be done to all of them.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use libcgroups::common::{AnyCgroupManager, CgroupConfig, CgroupManager, ControllerOpt, FreezerState};
 use oci_spec::runtime::LinuxResources;
 use rustix::process::{Pid, Signal};
 
+use self::v1::Hierarchies;
 use crate::state_dir::{CgroupDriver, Record};
+
+mod v1;
 
 /// Where the kernel shows the files of a process's cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +141,26 @@ fn collect_pids(folder: &Path, pids: &mut Vec<i32>) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes the cgroup of the pod's own container `id`, moves this process into it, and says what it may use.
+///
+/// # Errors
+/// When no hierarchy is mounted, or the kernel refuses.
+pub(crate) fn enter(id: &str, record: &Record, resources: Option<&LinuxResources>) -> Result<(), CgroupError> {
+    let path = &record.cgroup;
+    let failed = |source| CgroupError::Io { path: path.clone(), source };
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(failed)?;
+    let is_plain = path.is_absolute() && !path.components().any(|part| part == Component::ParentDir);
+    let by_itself = record.cgroup_driver == CgroupDriver::Cgroupfs && is_plain;
+    let hierarchies = Hierarchies::mounted(&mounts).filter(|_| by_itself);
+    if let (Some(hierarchies), Some(shares)) = (hierarchies, v1::only_shares(resources)) {
+        hierarchies.enter(path).map_err(failed)?;
+        return shares.map_or(Ok(()), |shares| hierarchies.set_shares(path, shares)).map_err(failed);
+    }
+    let named = Named::of(id, record)?;
+    named.done(named.manager.add_task(nix::unistd::getpid()))?;
+    resources.map_or(Ok(()), |resources| named.update(resources))
+}
+
 /// The cgroup that was or will be made for a container, by the name in its OCI spec.
 pub(crate) struct Named {
     manager: AnyCgroupManager,
@@ -160,12 +183,6 @@ impl Named {
             Ok(manager) => Ok(Self { manager, path }),
             Err(error) => Err(CgroupError::Manager { path, message: error.to_string() }),
         }
-    }
-
-    /// Makes it, moves this process into it, and says what it may use.
-    pub(crate) fn enter(&self, resources: Option<&LinuxResources>) -> Result<(), CgroupError> {
-        self.done(self.manager.add_task(nix::unistd::getpid()))?;
-        resources.map_or(Ok(()), |resources| self.update(resources))
     }
 
     /// Changes what the cgroup may use, while its processes run.

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use nix::sched::{CloneFlags, setns, unshare};
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, LinuxResources, Spec};
 
-use crate::cgroup::{CgroupError, Named};
+use crate::cgroup::{self, CgroupError};
 use crate::create::ROOTFS;
 use crate::order;
 use crate::start::READY;
@@ -97,7 +97,7 @@ impl Sandbox {
     /// With what could not be made. What was made by then is undone when the container is deleted.
     pub(crate) fn make(&self, order: &order::Create, record: &Record) -> Result<i32, SandboxError> {
         let failed = |what: &str, source| SandboxError::Io { what: what.to_owned(), source };
-        Named::of(&order.id, record)?.enter(self.resources.as_ref())?;
+        cgroup::enter(&order.id, record, self.resources.as_ref())?;
         if let Some(adjustment) = self.oom_score_adj {
             let written = std::fs::write("/proc/self/oom_score_adj", adjustment.to_string());
             written.map_err(|source| failed("oom_score_adj", source))?;
