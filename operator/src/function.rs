@@ -240,7 +240,12 @@ impl<'a> Work<'a> {
 /// Somebody else was quicker.
 pub(crate) fn gone_is_good(deleted: kube::Result<()>) -> kube::Result<()> {
     match deleted {
-        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+        Err(error) if is_gone(&error) => Ok(()),
         deleted => deleted,
     }
+}
+
+/// Whether an object is not there any more, or not the one that was meant.
+pub(crate) fn is_gone(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404 || status.code == 409)
 }

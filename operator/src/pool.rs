@@ -15,7 +15,7 @@ use wisp_api::{WarmPool, WasmRevision, names};
 
 use crate::context::{Context, Error};
 use crate::events::{self, Happened, Severity};
-use crate::function::gone_is_good;
+use crate::function::{gone_is_good, is_gone};
 use crate::instances;
 use crate::pod::{PodOf, Role};
 use crate::revision::delete_over;
@@ -133,7 +133,7 @@ async fn adopt(context: &Context, pods: &Api<Pod>, pod: &Pod) -> Result<(), Erro
     match adopted {
         Ok(adopted) => drop(context.known.pods.wrote(adopted)),
         // The watch is late. What is gone is not adopted again.
-        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => context.known.pods.deleted(pod),
+        Err(error) if is_gone(&error) => context.known.pods.deleted(pod),
         Err(error) => return Err(error.into()),
     }
     Ok(())

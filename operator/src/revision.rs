@@ -1,6 +1,7 @@
 //! One revision: as many pods as its scale says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -23,6 +24,10 @@ const CREATED_AT_ONCE: usize = 50;
 /// Seconds for a pod that was told to stop, or has.
 const STOP_SECONDS: u32 = 1;
 
+/// How many pods there are is said when the first of them has had the time to start: what writing it costs the API server, here and
+/// in the function's status, is on a small node better left to the start. The API server tells a pod's age to the second.
+const STARTS_WITHIN: Duration = Duration::from_secs(2);
+
 /// Creates what is missing and deletes what is over. Which of the running ones goes is never decided here: the
 /// autoscaler lets it drain, and it ends by itself.
 ///
@@ -40,7 +45,8 @@ pub async fn reconcile(revision: Arc<WasmRevision>, context: Arc<Context>) -> Re
     let sorted = instances::sort(known.iter().map(|pod| &**pod));
     delete_over(&context, &pods, &sorted).await?;
     let missing = (revision.spec.replicas as usize).saturating_sub(sorted.live.len());
-    let mut outcome = Outcome { live: sorted.live.len(), ready: Step::Good, again: None };
+    let starts = sorted.live.iter().all(|pod| instances::is_younger(pod, STARTS_WITHIN, Timestamp::now()));
+    let mut outcome = Outcome { live: sorted.live.len(), starts, ready: Step::Good, again: None };
     if let Some(words) = sorted.failed.first() {
         context.patience.wait(&who);
         tracing::warn!(revision = who, words, "instances fail");
@@ -62,7 +68,7 @@ pub async fn reconcile(revision: Arc<WasmRevision>, context: Arc<Context>) -> Re
         None if missing > 0 => create(&revision, &context, &mut outcome).await?,
         None => outcome.ready = instances::stuck(&sorted.live).map_or(outcome.ready, |words| failing(&words)),
     }
-    say(&revision, &context, &outcome).await?;
+    say(&revision, &context, &mut outcome).await?;
     Ok(outcome.again.map_or_else(Action::await_change, Action::requeue))
 }
 
@@ -73,8 +79,10 @@ fn failing(words: &str) -> Step {
 /// What came of it.
 struct Outcome {
     live: usize,
+    /// None of them has had the time to start.
+    starts: bool,
     ready: Step,
-    again: Option<std::time::Duration>,
+    again: Option<Duration>,
 }
 
 pub(crate) async fn delete_over(context: &Context, pods: &Api<Pod>, sorted: &Sorted<'_>) -> Result<(), Error> {
@@ -114,7 +122,7 @@ async fn create(revision: &WasmRevision, context: &Context, outcome: &mut Outcom
     }
 }
 
-async fn say(revision: &WasmRevision, context: &Context, outcome: &Outcome) -> Result<(), Error> {
+async fn say(revision: &WasmRevision, context: &Context, outcome: &mut Outcome) -> Result<(), Error> {
     let before = revision.status.clone().unwrap_or_default();
     let mut status = before.clone();
     status.replicas = u32::try_from(outcome.live).unwrap_or(u32::MAX);
@@ -123,6 +131,14 @@ async fn say(revision: &WasmRevision, context: &Context, outcome: &Outcome) -> R
         status.conditions = vec![status::revision_ready(&outcome.ready, &before.conditions)];
     }
     if status == before {
+        return Ok(());
+    }
+    if outcome.starts
+        && status.replicas > 0
+        && status.conditions == before.conditions
+        && status.selector == before.selector
+    {
+        outcome.again = Some(outcome.again.map_or(STARTS_WITHIN, |again| again.min(STARTS_WITHIN)));
         return Ok(());
     }
     let patch = json!({"status": {

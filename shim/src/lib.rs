@@ -7,7 +7,7 @@
 //!
 //! It does not serve requests, compile or check seals: that is the host's. It knows nothing of functions either: to it a
 //! pod is a pod, and the command that asks for an instance is one word. Namespaces, cgroups, mounts and seccomp are
-//! libcontainer's.
+//! libcontainer's, where nothing shorter does the same.
 //!
 //! In the order of the data: [`action`] tells containerd's actions from the program's own errands. `start` finds or
 //! starts the pod's [`daemon`] and announces its [`task_api`]; it hands containerd's calls by [`service`] to the [`pod`] with

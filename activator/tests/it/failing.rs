@@ -8,7 +8,7 @@ use http::Response;
 use tokio::time::Instant;
 
 use crate::rig::{
-    Answer, Client, Gate, Instance, Rig, full, function, get, limited, post, says, soon, spawn_get, until,
+    Answer, Client, Gate, Instance, Rig, eventually, full, function, get, limited, post, says, soon, spawn_get, until,
 };
 
 const HELLO: &str = "default/hello-00001";
@@ -141,27 +141,17 @@ async fn what_crosses_with_the_end_of_an_idle_connection_is_sent_once_more_if_it
     assert_eq!(client.get("hello.test", "/").await.body, "one");
     rig.autoscaler.endpoints(HELLO, &[one.endpoint(1), two.endpoint(1)]).await;
     breaks.store(true, Ordering::SeqCst);
-    until_async(async || {
+    eventually("one breaks and the other answers", async || {
         assert_eq!(client.get("hello.test", "/").await.status, 200);
         !breaks.load(Ordering::SeqCst)
     })
     .await;
     breaks.store(true, Ordering::SeqCst);
-    until_async(async || {
+    eventually("a change breaks", async || {
         let response = client.send(post("hello.test", "/", full("change"))).await.unwrap();
         let (answer, broke) = (Answer::read(response).await, !breaks.load(Ordering::SeqCst));
         assert_eq!(answer.status, if broke { 502 } else { 200 }, "{}", answer.body);
         broke
-    })
-    .await;
-}
-
-/// Tries until it is so.
-async fn until_async(mut is_so: impl AsyncFnMut() -> bool) {
-    soon("it is so", async {
-        while !is_so().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
     })
     .await;
 }

@@ -42,8 +42,13 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 
 /// Waits until something holds.
 pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
+    eventually(what, async || holds()).await;
+}
+
+/// The same, of what takes a moment to find out.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     soon(what, async {
-        while !holds() {
+        while !holds().await {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     })
