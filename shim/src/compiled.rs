@@ -109,8 +109,8 @@ fn keep(file: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn program(bytes: &[u8]) -> Option<BpfProgram> {
-    let fits =
-        bytes.len() % INSTRUCTION_BYTES == 0 && (1..=INSTRUCTIONS_MAX).contains(&(bytes.len() / INSTRUCTION_BYTES));
+    let fits = bytes.len().is_multiple_of(INSTRUCTION_BYTES)
+        && (1..=INSTRUCTIONS_MAX).contains(&(bytes.len() / INSTRUCTION_BYTES));
     let instruction = |part: &[u8]| {
         let [c0, c1, jt, jf, k0, k1, k2, k3] = *part else { return None };
         Some(sock_filter { code: u16::from_ne_bytes([c0, c1]), jt, jf, k: u32::from_ne_bytes([k0, k1, k2, k3]) })
