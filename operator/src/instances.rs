@@ -62,14 +62,8 @@ fn failure(pod: &Pod) -> Option<String> {
 #[must_use]
 pub fn has_lasted(pod: &Pod, now: Timestamp) -> bool {
     let runs = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
-    runs && !is_younger(pod, EARLY, now)
-}
-
-/// Whether a pod was created less than `span` ago.
-#[must_use]
-pub fn is_younger(pod: &Pod, span: Duration, now: Timestamp) -> bool {
     let age = pod.creation_timestamp().map(|time| Duration::try_from(now.duration_since(time.0)).unwrap_or_default());
-    age.is_none_or(|age| age < span)
+    runs && age.is_some_and(|age| age >= EARLY)
 }
 
 /// Why pods that should run do not, where Kubernetes says it and waiting alone will not help.

@@ -1,7 +1,6 @@
 //! One revision: as many pods as its scale says.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -9,7 +8,6 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use serde_json::json;
-use wisp_api::scaling::Start;
 use wisp_api::status::Reason;
 use wisp_api::{RevisionKey, WasmRevision};
 
@@ -23,10 +21,6 @@ use crate::status::{self, Step};
 const CREATED_AT_ONCE: usize = 50;
 /// Seconds for a pod that was told to stop, or has.
 const STOP_SECONDS: u32 = 1;
-
-/// How many pods there are is said when the first of them has had the time to start: what writing it costs the API server, here and
-/// in the function's status, is on a small node better left to the start. The API server tells a pod's age to the second.
-const STARTS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Creates what is missing and deletes what is over. Which of the running ones goes is never decided here: the
 /// autoscaler lets it drain, and it ends by itself.
@@ -45,8 +39,7 @@ pub async fn reconcile(revision: Arc<WasmRevision>, context: Arc<Context>) -> Re
     let sorted = instances::sort(known.iter().map(|pod| &**pod));
     delete_over(&context, &pods, &sorted).await?;
     let missing = (revision.spec.replicas as usize).saturating_sub(sorted.live.len());
-    let starts = sorted.live.iter().all(|pod| instances::is_younger(pod, STARTS_WITHIN, Timestamp::now()));
-    let mut outcome = Outcome { live: sorted.live.len(), starts, ready: Step::Good, again: None };
+    let mut outcome = Outcome { live: sorted.live.len(), ready: Step::Good, again: None };
     if let Some(words) = sorted.failed.first() {
         context.patience.wait(&who);
         tracing::warn!(revision = who, words, "instances fail");
@@ -68,7 +61,7 @@ pub async fn reconcile(revision: Arc<WasmRevision>, context: Arc<Context>) -> Re
         None if missing > 0 => create(&revision, &context, &mut outcome).await?,
         None => outcome.ready = instances::stuck(&sorted.live).map_or(outcome.ready, |words| failing(&words)),
     }
-    say(&revision, &context, &mut outcome).await?;
+    say(&revision, &context, &outcome).await?;
     Ok(outcome.again.map_or_else(Action::await_change, Action::requeue))
 }
 
@@ -79,10 +72,8 @@ fn failing(words: &str) -> Step {
 /// What came of it.
 struct Outcome {
     live: usize,
-    /// None of them has had the time to start.
-    starts: bool,
     ready: Step,
-    again: Option<Duration>,
+    again: Option<std::time::Duration>,
 }
 
 pub(crate) async fn delete_over(context: &Context, pods: &Api<Pod>, sorted: &Sorted<'_>) -> Result<(), Error> {
@@ -97,13 +88,11 @@ pub(crate) async fn delete_over(context: &Context, pods: &Api<Pod>, sorted: &Sor
 async fn create(revision: &WasmRevision, context: &Context, outcome: &mut Outcome) -> Result<(), Error> {
     let (name, namespace) = (revision.name_any(), revision.namespace().unwrap_or_default());
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
-    let template = &revision.spec.template;
-    if template.scaling.start == Start::Warm {
-        // A claim is seen in another watch than the scale that counts it, and perhaps later: the API server knows of both.
-        let listed = pods.list(&ListParams::default().labels(&plan::selector(&name))).await?.items;
-        outcome.live = instances::sort(&listed).live.len();
-    }
+    // A claim is seen in another watch than the scale that counts it, and perhaps later: the API server knows of both.
+    let listed = pods.list(&ListParams::default().labels(&plan::selector(&name))).await?.items;
+    outcome.live = instances::sort(&listed).live.len();
     let missing = (revision.spec.replicas as usize).saturating_sub(outcome.live);
+    let template = &revision.spec.template;
     let role = Role::Fresh { function: &revision.spec.function, revision: &name, template };
     let owner = revision.controller_owner_ref(&()).unwrap_or_default();
     let pod = context.installation.pod(&PodOf { namespace: &namespace, role, settings: &template.pod, owner });
@@ -122,7 +111,7 @@ async fn create(revision: &WasmRevision, context: &Context, outcome: &mut Outcom
     }
 }
 
-async fn say(revision: &WasmRevision, context: &Context, outcome: &mut Outcome) -> Result<(), Error> {
+async fn say(revision: &WasmRevision, context: &Context, outcome: &Outcome) -> Result<(), Error> {
     let before = revision.status.clone().unwrap_or_default();
     let mut status = before.clone();
     status.replicas = u32::try_from(outcome.live).unwrap_or(u32::MAX);
@@ -131,14 +120,6 @@ async fn say(revision: &WasmRevision, context: &Context, outcome: &mut Outcome) 
         status.conditions = vec![status::revision_ready(&outcome.ready, &before.conditions)];
     }
     if status == before {
-        return Ok(());
-    }
-    if outcome.starts
-        && status.replicas > 0
-        && status.conditions == before.conditions
-        && status.selector == before.selector
-    {
-        outcome.again = Some(outcome.again.map_or(STARTS_WITHIN, |again| again.min(STARTS_WITHIN)));
         return Ok(());
     }
     let patch = json!({"status": {

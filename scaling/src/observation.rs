@@ -39,12 +39,21 @@ pub struct StartInProgress {
     pub usual: Duration,
 }
 
+/// A start is not overdue before twice this, however short starts usually are: a busy machine delays one by some ten
+/// milliseconds, and a second instance for one request would only compete with the first.
+const HICCUP: Duration = Duration::from_millis(25);
+
 impl StartInProgress {
-    /// The one of the two whose age is the larger multiple of what is usual.
+    /// How long it may take as a matter of course.
+    pub(crate) fn patience(self) -> Duration {
+        self.usual.max(HICCUP)
+    }
+
+    /// The one of the two that is later: whose age is the larger multiple of its patience.
     #[must_use]
     pub fn slower(self, other: Self) -> Self {
-        let [own, others] = [(self.age, other.usual), (other.age, self.usual)]
-            .map(|(age, usual)| age.as_nanos().saturating_mul(usual.as_nanos()));
+        let [own, others] = [(self.age, other.patience()), (other.age, self.patience())]
+            .map(|(age, patience)| age.as_nanos().saturating_mul(patience.as_nanos()));
         if own >= others { self } else { other }
     }
 }

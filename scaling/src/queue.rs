@@ -6,10 +6,6 @@ use std::time::Duration;
 use crate::observation::{Observation, StartInProgress};
 use crate::policy::Policy;
 
-/// A start is not overdue before twice this, however short starts usually are: a busy machine delays one by some ten
-/// milliseconds, and a second instance for one request would only compete with the first.
-const HICCUP: Duration = Duration::from_millis(25);
-
 /// Since when requests have waited without a new instance.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
@@ -72,23 +68,18 @@ impl Queue {
         let outlives = self.waiting_since? + seen.typical_start;
         let overdue = seen.slowest_start.map(|start| {
             let doublings = overdue_doublings(seen).min(30);
-            let next_age = patience(start).saturating_mul(1 << (doublings + 1));
+            let next_age = start.patience().saturating_mul(1 << (doublings + 1));
             now + next_age.saturating_sub(start.age)
         });
         [Some(outlives), overdue].into_iter().flatten().filter(|due| *due > now).min()
     }
 }
 
-/// How long a start may take as a matter of course.
-fn patience(start: StartInProgress) -> Duration {
-    start.usual.max(HICCUP)
-}
-
-/// How many times that has doubled in the age of the slowest start in progress. Each time, one start more is granted: half
+/// How many times the patience with the slowest start in progress has doubled in its age. Each time, one start more is granted: half
 /// of the healthy starts take longer than the typical one, and a start that hangs must not hold the queue up; nor may a
 /// slow node make a hundred starts of one.
 fn overdue_doublings(seen: &Observation) -> u32 {
-    let doublings = |start: StartInProgress| (start.age.as_nanos() / patience(start).as_nanos()).checked_ilog2();
+    let doublings = |start: StartInProgress| (start.age.as_nanos() / start.patience().as_nanos()).checked_ilog2();
     seen.slowest_start.and_then(doublings).unwrap_or(0)
 }
 
@@ -139,6 +130,8 @@ mod tests {
         assert_eq!(start(300, 400).slower(start(50, 10)), start(50, 10));
         assert_eq!(start(50, 10).slower(start(300, 400)), start(50, 10));
         assert_eq!(start(900, 400).slower(start(15, 10)), start(900, 400));
+        // A warm start that a busy machine delays hides no new instance that is overdue.
+        assert_eq!(start(20, 2).slower(start(900, 400)), start(900, 400));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use libcgroups::common::{AnyCgroupManager, CgroupConfig, CgroupManager, ControllerOpt, FreezerState};
+use libcgroups::common::{
+    AnyCgroupManager, CgroupConfig, CgroupManager, CgroupSetup, ControllerOpt, FreezerState, get_cgroup_setup,
+};
 use oci_spec::runtime::LinuxResources;
 use rustix::process::{Pid, Signal};
 
@@ -150,7 +152,9 @@ pub(crate) fn enter(id: &str, record: &Record, resources: Option<&LinuxResources
     let failed = |source| CgroupError::Io { path: path.clone(), source };
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(failed)?;
     let is_plain = path.is_absolute() && !path.components().any(|part| part == Component::ParentDir);
-    let by_itself = record.cgroup_driver == CgroupDriver::Cgroupfs && is_plain;
+    // A hierarchy of version 1 may be mounted beside version 2: libcgroups, which removes what is made here, says which counts.
+    let is_v1 = matches!(get_cgroup_setup(), Ok(CgroupSetup::Legacy | CgroupSetup::Hybrid));
+    let by_itself = is_v1 && is_plain && record.cgroup_driver == CgroupDriver::Cgroupfs;
     let hierarchies = Hierarchies::mounted(&mounts).filter(|_| by_itself);
     if let (Some(hierarchies), Some(shares)) = (hierarchies, v1::only_shares(resources)) {
         hierarchies.enter(path).map_err(failed)?;

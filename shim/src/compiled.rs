@@ -1,6 +1,6 @@
 //! Filters of system calls, compiled once on a node for all components' containers with the same profile.
 //!
-//! Nearly every pod has the profile `RuntimeDefault`. To compile it takes more processor time than all else that
+//! A function's pod has the profile `RuntimeDefault`, as all have that keep the restricted standard. To compile it takes more processor time than all else that
 //! libcontainer does for such a container, and yields the same each time.
 
 use std::collections::HashSet;
@@ -25,6 +25,8 @@ const INSTRUCTION_BYTES: usize = 8;
 /// What the kernel takes.
 const INSTRUCTIONS_MAX: usize = 4096;
 const EPERM: u32 = 1;
+/// Of [`compile`]: to be raised when it makes something else of a profile, or what an earlier one made stays in use.
+const COMPILER: u32 = 1;
 
 /// A filter that a process can load which has given up new privileges.
 #[derive(Clone, Debug)]
@@ -90,7 +92,7 @@ fn is_plain(profile: &LinuxSeccomp) -> bool {
 /// Where the filter of `profile` is kept: by all that it is made from.
 fn file(profile: &LinuxSeccomp, folder: &Path) -> Option<PathBuf> {
     let library = ScmpVersion::current().ok()?;
-    let from = serde_json::to_vec(&(env!("CARGO_PKG_VERSION"), library.to_string(), profile)).ok()?;
+    let from = serde_json::to_vec(&(env!("CARGO_PKG_VERSION"), COMPILER, library.to_string(), profile)).ok()?;
     let name: String = digest(&SHA256, &from).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     Some(folder.join(name))
 }
@@ -151,7 +153,7 @@ fn add(filter: &mut ScmpFilterContext, rule: &LinuxSyscall, action: ScmpAction) 
     let mut indices = HashSet::new();
     let each_once = arguments.iter().all(|argument| indices.insert(argument.index()));
     let comparisons: Vec<_> = arguments.iter().map(comparison).collect();
-    // A name that this kernel's architecture does not have can be called by nobody.
+    // A name that the library does not know is left out, as libcontainer does.
     for call in rule.names().iter().filter_map(|name| ScmpSyscall::from_name(name).ok()) {
         if each_once {
             filter.add_rule_conditional(action, call, &comparisons)?;

@@ -5,6 +5,7 @@
 //! reads and parses all mounts for each controller anew. A pod's own container is the only one made here, so that it
 //! is a quarter of the time that this takes.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -30,13 +31,21 @@ const CPUSET: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
 
 /// The hierarchies of version 1 by what they control, each with the folder where it is mounted.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Hierarchies(Vec<(Vec<String>, PathBuf)>);
+pub(super) struct Hierarchies(Vec<Hierarchy>);
+
+/// Its controllers, and where it is mounted.
+type Hierarchy = (Vec<String>, PathBuf);
 
 impl Hierarchies {
-    /// From `/proc/self/mountinfo`. None where version 2 has the controllers.
+    /// From `/proc/self/mountinfo`. None where there are none, or where libcgroups, which removes what is made in them, might look
+    /// for one elsewhere: mounted more than once, from below its root, or by another name than its controllers'.
     pub(super) fn mounted(mounts: &str) -> Option<Self> {
         let hierarchies: Vec<_> = mounts.lines().filter_map(hierarchy).collect();
-        (!hierarchies.is_empty()).then_some(Self(hierarchies))
+        let mut seen = HashSet::new();
+        let each_once =
+            hierarchies.iter().flatten().flat_map(|(controllers, _)| controllers).all(|name| seen.insert(name));
+        let plain: Option<Vec<_>> = hierarchies.iter().cloned().collect();
+        plain.filter(|plain| each_once && !plain.is_empty()).map(Self)
     }
 
     /// Makes the cgroup at `path` below the root of each, and moves this thread into it.
@@ -68,7 +77,7 @@ impl Hierarchies {
 /// no such rules: it has no right to make a device, and no file system that would let it use one.
 pub(super) fn only_shares(resources: Option<&LinuxResources>) -> Option<Option<u64>> {
     let Some(resources) = resources else { return Some(None) };
-    let shares = resources.cpu().as_ref().and_then(|cpu| cpu.shares());
+    let shares = resources.cpu().as_ref().and_then(|cpu| cpu.shares()).filter(|shares| *shares != 0);
     let mut rest = resources.clone();
     rest.set_devices(None);
     if let Some(cpu) = rest.cpu_mut() {
@@ -84,12 +93,22 @@ fn below(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
 }
 
-fn hierarchy(line: &str) -> Option<(Vec<String>, PathBuf)> {
+/// What `line` mounts, if that is a hierarchy: within, `None` where it is not as libcgroups expects it.
+#[allow(clippy::option_option, reason = "no hierarchy at all is another thing than one that is not as expected")]
+fn hierarchy(line: &str) -> Option<Option<Hierarchy>> {
     let (left, right) = line.split_once(" - ")?;
-    let (mut left, mut right) = (left.split(' ').skip(4), right.split(' '));
-    let (mount_point, kind, options) = (left.next()?, right.next()?, right.nth(1)?);
+    let (mut left, mut right) = (left.split(' ').skip(3), right.split(' '));
+    let (root, mount_point) = (left.next()?, Path::new(left.next()?));
+    let (kind, options) = (right.next()?, right.nth(1)?);
     let known: Vec<_> = options.split(',').filter(|option| CONTROLLERS.contains(option)).map(str::to_owned).collect();
-    (kind == "cgroup" && !known.is_empty()).then(|| (known, mount_point.into()))
+    if kind != "cgroup" || known.is_empty() {
+        return None;
+    }
+    let named = mount_point.file_name().is_some_and(|name| {
+        let names: Vec<_> = name.to_str().unwrap_or_default().split(',').collect();
+        names.len() == known.len() && known.iter().all(|controller| names.contains(&&**controller))
+    });
+    Some((root == "/" && named).then(|| (known, mount_point.to_owned())))
 }
 
 fn make(folder: &Path) -> io::Result<()> {
@@ -130,12 +149,25 @@ mod tests {
     }
 
     #[test]
+    fn a_hierarchy_that_libcgroups_might_not_find_is_left_to_it() {
+        let pids = "28 25 0:25 / /sys/fs/cgroup/pids rw shared:8 - cgroup cgroup rw,pids\n";
+        for other in [
+            "30 25 0:25 / /mnt/pids rw shared:8 - cgroup cgroup rw,pids\n",
+            "30 25 0:27 /outer /sys/fs/cgroup/cpu rw shared:8 - cgroup cgroup rw,cpu\n",
+            "30 25 0:27 / /sys/fs/cgroup/all rw shared:8 - cgroup cgroup rw,cpu,cpuset\n",
+        ] {
+            assert_eq!(Hierarchies::mounted(&format!("{pids}{other}")), None, "{other}");
+        }
+    }
+
+    #[test]
     fn more_than_a_share_of_the_processors_is_known() {
         let only = |resources: serde_json::Value| only_shares(Some(&serde_json::from_value(resources).unwrap()));
         assert_eq!(only_shares(None), Some(None));
         assert_eq!(only(json!({})), Some(None));
         assert_eq!(only(json!({"cpu": {"shares": 2}, "devices": [{"allow": false, "access": "rwm"}]})), Some(Some(2)));
         assert_eq!(only(json!({"cpu": {"shares": 2, "quota": 1000}})), None);
+        assert_eq!(only(json!({"cpu": {"shares": 0}})), Some(None));
         assert_eq!(only(json!({"memory": {"limit": 1000}})), None);
         assert_eq!(only(json!({"unified": {"memory.high": "1"}})), None);
     }
