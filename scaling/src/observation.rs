@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use crate::policy::Metric;
 
+/// A start is not overdue before twice this, however short starts usually are: a busy machine delays one by some ten
+/// milliseconds, and a second instance for one request would only compete with the first.
+const HICCUP: Duration = Duration::from_millis(25);
+
 /// The state of one revision at one time, summed over everyone who reports on it.
 /// Between two observations the last one counts.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -38,10 +42,6 @@ pub struct StartInProgress {
     /// What a start of its kind usually takes: a new instance takes longer than one that was warm.
     pub usual: Duration,
 }
-
-/// A start is not overdue before twice this, however short starts usually are: a busy machine delays one by some ten
-/// milliseconds, and a second instance for one request would only compete with the first.
-const HICCUP: Duration = Duration::from_millis(25);
 
 impl StartInProgress {
     /// How long it may take as a matter of course.

@@ -75,9 +75,9 @@ impl Queue {
     }
 }
 
-/// How many times the patience with the slowest start in progress has doubled in its age. Each time, one start more is granted: half
-/// of the healthy starts take longer than the typical one, and a start that hangs must not hold the queue up; nor may a
-/// slow node make a hundred starts of one.
+/// How many times the patience with the slowest start in progress has doubled in its age. Each time, one start more
+/// is granted: half of the healthy starts take longer than the typical one, and a start that hangs must not hold the
+/// queue up; nor may a slow node make a hundred starts of one.
 fn overdue_doublings(seen: &Observation) -> u32 {
     let doublings = |start: StartInProgress| (start.age.as_nanos() / start.patience().as_nanos()).checked_ilog2();
     seen.slowest_start.and_then(doublings).unwrap_or(0)

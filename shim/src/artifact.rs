@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
-use ring::digest::{Context, SHA256};
+use ring::digest::{Context, Digest, SHA256};
 use serde::{Deserialize, Serialize};
 
 const KNOWN: &str = "known";
@@ -161,13 +161,17 @@ pub(crate) fn file_of(bytes: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
+/// As digests are written.
+pub(crate) fn hex(digest: &Digest) -> String {
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// `sha256:<hex>` of all of `file`, which is at its start again afterwards.
 pub(crate) fn digest_of(file: &mut File) -> io::Result<String> {
     let mut hash = Hash(Context::new(&SHA256));
     io::copy(file, &mut hash)?;
     file.seek(SeekFrom::Start(0))?;
-    let hex: String = hash.0.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("sha256:{hex}"))
+    Ok(format!("sha256:{}", hex(&hash.0.finish())))
 }
 
 struct Hash(Context);

@@ -150,15 +150,16 @@ fn collect_pids(folder: &Path, pids: &mut Vec<i32>) -> io::Result<()> {
 pub(crate) fn enter(id: &str, record: &Record, resources: Option<&LinuxResources>) -> Result<(), CgroupError> {
     let path = &record.cgroup;
     let failed = |source| CgroupError::Io { path: path.clone(), source };
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(failed)?;
     let is_plain = path.is_absolute() && !path.components().any(|part| part == Component::ParentDir);
     // A hierarchy of version 1 may be mounted beside version 2: libcgroups, which removes what is made here, says which counts.
     let is_v1 = matches!(get_cgroup_setup(), Ok(CgroupSetup::Legacy | CgroupSetup::Hybrid));
     let by_itself = is_v1 && is_plain && record.cgroup_driver == CgroupDriver::Cgroupfs;
-    let hierarchies = Hierarchies::mounted(&mounts).filter(|_| by_itself);
-    if let (Some(hierarchies), Some(shares)) = (hierarchies, v1::only_shares(resources)) {
-        hierarchies.enter(path).map_err(failed)?;
-        return shares.map_or(Ok(()), |shares| hierarchies.set_shares(path, shares)).map_err(failed);
+    if by_itself && let Some(shares) = v1::only_shares(resources) {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(failed)?;
+        if let Some(hierarchies) = Hierarchies::mounted(&mounts) {
+            hierarchies.enter(path).map_err(failed)?;
+            return shares.map_or(Ok(()), |shares| hierarchies.set_shares(path, shares)).map_err(failed);
+        }
     }
     let named = Named::of(id, record)?;
     named.done(named.manager.add_task(nix::unistd::getpid()))?;

@@ -1,7 +1,8 @@
 //! Filters of system calls, compiled once on a node for all components' containers with the same profile.
 //!
-//! A function's pod has the profile `RuntimeDefault`, as all have that keep the restricted standard. To compile it takes more processor time than all else that
-//! libcontainer does for such a container, and yields the same each time.
+//! A function's pod has the profile `RuntimeDefault`, as all have that keep the restricted standard. To compile it
+//! takes more processor time than all else that libcontainer does for such a container, and yields the same each
+//! time.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -17,6 +18,8 @@ use oci_spec::runtime::{
 use ring::digest::{SHA256, digest};
 use rustix::fs::{MemfdFlags, memfd_create};
 use seccompiler::{BpfProgram, sock_filter};
+
+use crate::artifact::hex;
 
 /// Filters that a node keeps. A filter is some kilobytes; profiles are few, unless somebody makes one for each pod.
 const KEPT_MAX: usize = 64;
@@ -93,8 +96,7 @@ fn is_plain(profile: &LinuxSeccomp) -> bool {
 fn file(profile: &LinuxSeccomp, folder: &Path) -> Option<PathBuf> {
     let library = ScmpVersion::current().ok()?;
     let from = serde_json::to_vec(&(env!("CARGO_PKG_VERSION"), COMPILER, library.to_string(), profile)).ok()?;
-    let name: String = digest(&SHA256, &from).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(folder.join(name))
+    Some(folder.join(hex(&digest(&SHA256, &from))))
 }
 
 fn keep(file: &Path, bytes: &[u8]) -> io::Result<()> {

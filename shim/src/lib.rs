@@ -10,13 +10,14 @@
 //! libcontainer's, where nothing shorter does the same.
 //!
 //! In the order of the data: [`action`] tells containerd's actions from the program's own errands. `start` finds or
-//! starts the pod's [`daemon`] and announces its [`task_api`]; it hands containerd's calls by [`service`] to the [`pod`] with
-//! its [`container`]s and their [`process`]es. To make one, [`launch`] runs this program anew with an [`order`]: [`create`]
-//! makes the pod's own container as a [`sandbox`] around a [`pause`]. Of any other it finds out what the [`workload`] is, or
-//! that it is the [`instance`] of a function, asks containerd for the [`image`] when it must, has the [`artifact`] of a
-//! component compiled, decides its [`preopens`], makes it [`lean`], takes its filter of system calls [`compiled`], and lets libcontainer build the
-//! rest around the [`executor`], which becomes the program. [`gate`] tells when it has, [`reaper`] how it ended, [`events`] tells containerd; [`stats`] and [`cgroup`]
-//! say what it uses.
+//! starts the pod's [`daemon`] and announces its [`task_api`]; it hands containerd's calls by [`service`] to the
+//! [`pod`] with its [`container`]s and their [`process`]es. To make one, [`launch`] runs this program anew with an
+//! [`order`]: [`create`] makes the pod's own container as a [`sandbox`] around a [`pause`]. Of any other it finds out
+//! what the [`workload`] is, or that it is the [`instance`] of a function, asks containerd for the [`image`] when it
+//! must, has the [`artifact`] of a component compiled, decides its [`preopens`], makes it [`lean`], takes its filter
+//! of system calls [`compiled`], and lets libcontainer build the rest around the [`executor`], which becomes the
+//! program. [`gate`] tells when it has, [`reaper`] how it ended, [`events`] tells containerd; [`stats`] and
+//! [`cgroup`] say what it uses.
 //! [`exec`] adds a process to a container, behind the container's [`filter`]. [`undo`] takes everything away, also after a
 //! crash, by what is in the [`state_dir`].
 

@@ -1,7 +1,8 @@
 //! Where the shim keeps what must be found again after a crash: one folder for each of containerd's namespaces.
 //!
 //! `oci/<id>/` belongs to libcontainer, which is given `tasks/<id>.bundle/`. `tasks/<id>.json` is written before anything else is made for a container, and
-//! removed after everything else is gone, so that `delete` finds what a daemon that died has left.
+//! removed after everything else is gone, so that `delete` finds what a daemon that died has left. `filters/` belongs to no
+//! container.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -33,8 +33,18 @@ const CPUSET: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Hierarchies(Vec<Hierarchy>);
 
-/// Its controllers, and where it is mounted.
-type Hierarchy = (Vec<String>, PathBuf);
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Hierarchy {
+    controllers: Vec<String>,
+    /// Where it is mounted.
+    root: PathBuf,
+}
+
+impl Hierarchy {
+    fn controls(&self, name: &str) -> bool {
+        self.controllers.iter().any(|controller| controller == name)
+    }
+}
 
 impl Hierarchies {
     /// From `/proc/self/mountinfo`. None where there are none, or where libcgroups, which removes what is made in them, might look
@@ -43,20 +53,20 @@ impl Hierarchies {
         let hierarchies: Vec<_> = mounts.lines().filter_map(hierarchy).collect();
         let mut seen = HashSet::new();
         let each_once =
-            hierarchies.iter().flatten().flat_map(|(controllers, _)| controllers).all(|name| seen.insert(name));
+            hierarchies.iter().flatten().flat_map(|hierarchy| &hierarchy.controllers).all(|name| seen.insert(name));
         let plain: Option<Vec<_>> = hierarchies.iter().cloned().collect();
         plain.filter(|plain| each_once && !plain.is_empty()).map(Self)
     }
 
     /// Makes the cgroup at `path` below the root of each, and moves this thread into it.
     pub(super) fn enter(&self, path: &Path) -> io::Result<()> {
-        for (controllers, root) in &self.0 {
-            let mut folder = root.clone();
-            for name in path.iter().filter(|name| *name != "/") {
+        for hierarchy in &self.0 {
+            let mut folder = hierarchy.root.clone();
+            for name in below(path) {
                 let parent = folder.clone();
                 folder.push(name);
                 make(&folder)?;
-                if controllers.iter().any(|controller| controller == "cpuset") {
+                if hierarchy.controls("cpuset") {
                     inherit(&parent, &folder)?;
                 }
             }
@@ -67,9 +77,8 @@ impl Hierarchies {
 
     /// The share of the processors that the cgroup at `path` gets, in the kernel's own unit.
     pub(super) fn set_shares(&self, path: &Path, shares: u64) -> io::Result<()> {
-        let cpu = self.0.iter().find(|(controllers, _)| controllers.iter().any(|controller| controller == "cpu"));
-        let Some((_, root)) = cpu else { return Ok(()) };
-        std::fs::write(root.join(below(path)).join("cpu.shares"), shares.to_string())
+        let Some(cpu) = self.0.iter().find(|hierarchy| hierarchy.controls("cpu")) else { return Ok(()) };
+        std::fs::write(cpu.root.join(below(path)).join("cpu.shares"), shares.to_string())
     }
 }
 
@@ -100,15 +109,16 @@ fn hierarchy(line: &str) -> Option<Option<Hierarchy>> {
     let (mut left, mut right) = (left.split(' ').skip(3), right.split(' '));
     let (root, mount_point) = (left.next()?, Path::new(left.next()?));
     let (kind, options) = (right.next()?, right.nth(1)?);
-    let known: Vec<_> = options.split(',').filter(|option| CONTROLLERS.contains(option)).map(str::to_owned).collect();
-    if kind != "cgroup" || known.is_empty() {
+    let controllers: Vec<_> =
+        options.split(',').filter(|option| CONTROLLERS.contains(option)).map(str::to_owned).collect();
+    if kind != "cgroup" || controllers.is_empty() {
         return None;
     }
     let named = mount_point.file_name().is_some_and(|name| {
         let names: Vec<_> = name.to_str().unwrap_or_default().split(',').collect();
-        names.len() == known.len() && known.iter().all(|controller| names.contains(&&**controller))
+        names.len() == controllers.len() && controllers.iter().all(|controller| names.contains(&&**controller))
     });
-    Some((root == "/" && named).then(|| (known, mount_point.to_owned())))
+    Some((root == "/" && named).then(|| Hierarchy { controllers, root: mount_point.to_owned() }))
 }
 
 fn make(folder: &Path) -> io::Result<()> {
@@ -141,7 +151,10 @@ mod tests {
 28 25 0:25 / /sys/fs/cgroup/pids rw shared:8 - cgroup cgroup rw,pids
 29 25 0:26 / /sys/fs/cgroup/unified rw shared:9 - cgroup2 cgroup2 rw,nsdelegate
 ";
-        let of = |names: &[&str], folder: &str| (names.iter().map(|&name| name.to_owned()).collect(), folder.into());
+        let of = |names: &[&str], folder: &str| Hierarchy {
+            controllers: names.iter().map(|&name| name.to_owned()).collect(),
+            root: folder.into(),
+        };
         let expected =
             vec![of(&["cpu", "cpuacct"], "/sys/fs/cgroup/cpu,cpuacct"), of(&["pids"], "/sys/fs/cgroup/pids")];
         assert_eq!(Hierarchies::mounted(mounts), Some(Hierarchies(expected)));
@@ -182,7 +195,8 @@ mod tests {
                 std::fs::write(root.join(folder).join(name), cpus).unwrap();
             }
         }
-        let hierarchies = Hierarchies(vec![(vec!["cpuset".to_owned(), "cpu".to_owned()], root.to_owned())]);
+        let controllers = vec!["cpuset".to_owned(), "cpu".to_owned()];
+        let hierarchies = Hierarchies(vec![Hierarchy { controllers, root: root.to_owned() }]);
         hierarchies.enter(Path::new("/pods/a")).unwrap();
         hierarchies.set_shares(Path::new("/pods/a"), 2).unwrap();
         let read = |name: &str| std::fs::read_to_string(root.join("pods/a").join(name)).unwrap();

@@ -102,21 +102,21 @@ fn a_new_instance_is_late_by_what_new_ones_have_taken() {
     world.apply(revision("hello").fresh());
     world.apply(revision("other").fresh());
     world.activator("a");
-    world.wake("a", "hello", 1);
-    assert_eq!(world.asked(), [start("hello", 1)]);
-    world.after(Duration::from_millis(1999));
-    assert_eq!(world.asked(), []);
-    world.after(Duration::from_millis(1));
-    assert_eq!(world.asked(), [start("hello", 1)]);
+    wakes_and_is_late_after(&mut world, "hello", seconds(2));
     world.after(seconds(3));
     world.fresh("f1", "hello");
     // A quarter for the newest, which took five seconds.
-    world.wake("a", "other", 1);
-    assert_eq!(world.asked(), [start("other", 1)]);
-    world.after(Duration::from_millis(3999));
+    wakes_and_is_late_after(&mut world, "other", seconds(4));
+}
+
+fn wakes_and_is_late_after(world: &mut World, function: &str, span: Duration) {
+    let moment = Duration::from_millis(1);
+    world.wake("a", function, 1);
+    assert_eq!(world.asked(), [start(function, 1)]);
+    world.after(span - moment);
     assert_eq!(world.asked(), []);
-    world.after(Duration::from_millis(1));
-    assert_eq!(world.asked(), [start("other", 1)]);
+    world.after(moment);
+    assert_eq!(world.asked(), [start(function, 1)]);
 }
 
 #[test]
