@@ -15,7 +15,7 @@ fn main() {
 /// The first decision of a revision at zero.
 #[allow(clippy::disallowed_methods, reason = "a benchmark reads the clock; the crate does not")]
 fn wakes() {
-    let seen = Observation { waiting: 1, typical_start: Duration::from_millis(4), ..Observation::default() };
+    let seen = Observation { waiting: 1, usual_start: Duration::from_millis(4), ..Observation::default() };
     let mut deciders: Vec<Decider> = (0..REVISIONS).map(|_| Decider::new(Policy::default(), Duration::ZERO)).collect();
     let mut times: Vec<Duration> = deciders
         .iter_mut()
@@ -40,7 +40,7 @@ fn ticks() {
         for (index, decider) in (0..).zip(&mut deciders) {
             let in_flight = index % 100 + 1;
             let seen =
-                Observation { in_flight, ready: 2, typical_start: Duration::from_millis(4), ..Observation::default() };
+                Observation { in_flight, ready: 2, usual_start: Duration::from_millis(4), ..Observation::default() };
             black_box(decider.decide(now, &seen));
         }
         times.push(begin.elapsed());

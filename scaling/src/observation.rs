@@ -30,8 +30,8 @@ pub struct Observation {
     pub out_of_touch: bool,
     /// Of the starts in progress, the one that is furthest beyond what is usual for it.
     pub slowest_start: Option<StartInProgress>,
-    /// What a start usually takes.
-    pub typical_start: Duration,
+    /// What a start usually takes from where the next instance would come: a new one takes longer than one that is warm.
+    pub usual_start: Duration,
 }
 
 /// A start that has not ended.

@@ -56,7 +56,7 @@ impl Queue {
         if seen.ready == 0 {
             return Pull::Wake(policy.activation.max(needed.saturating_add(replacements)));
         }
-        if now.saturating_sub(since) < seen.typical_start {
+        if now.saturating_sub(since) < seen.usual_start {
             return Pull::None;
         }
         Pull::Growth(seen.ready.saturating_add(needed).saturating_add(replacements))
@@ -65,7 +65,7 @@ impl Queue {
     /// When the pull grows by itself, if nothing else happens.
     #[must_use]
     pub(crate) fn next_due(&self, now: Duration, seen: &Observation) -> Option<Duration> {
-        let outlives = self.waiting_since? + seen.typical_start;
+        let outlives = self.waiting_since? + seen.usual_start;
         let overdue = seen.slowest_start.map(|start| {
             let doublings = overdue_doublings(seen).min(30);
             let next_age = start.patience().saturating_mul(1 << (doublings + 1));
@@ -96,7 +96,7 @@ mod tests {
             waiting,
             ready,
             slowest_start: oldest_start.map(|age| StartInProgress { age: at(age), usual: at(4) }),
-            typical_start: at(4),
+            usual_start: at(4),
             ..Observation::default()
         }
     }

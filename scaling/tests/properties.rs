@@ -63,7 +63,7 @@ prop_compose! {
                     age: Duration::from_millis(start),
                     usual: Duration::from_millis(100),
                 }),
-                typical_start: Duration::from_millis(100),
+                usual_start: Duration::from_millis(100),
                 ..Observation::default()
             },
         }

@@ -18,7 +18,7 @@ fn seconds(value: f64) -> Duration {
 
 fn revision(policy: Policy) -> Revision {
     let policy = policy.validate().expect("the policy is valid");
-    let seen = Observation { typical_start: Duration::from_millis(4), ..Observation::default() };
+    let seen = Observation { usual_start: Duration::from_millis(4), ..Observation::default() };
     Revision { decider: Decider::new(policy, seconds(1000.0)), now: seconds(1000.0), seen }
 }
 
@@ -183,7 +183,7 @@ fn a_queue_that_outlives_a_start_grows_the_number_at_once() {
     revision.seen.waiting = 25;
     assert_eq!(revision.decide().replicas, 1, "the queue may drain by itself");
     let due = revision.decider.next_due(revision.now, &revision.seen).unwrap();
-    assert_eq!(due - revision.now, revision.seen.typical_start);
+    assert_eq!(due - revision.now, revision.seen.usual_start);
     revision.now = due;
     assert_eq!(outcome(&revision.decide()), (4, Reason::QueueGrowth));
     // The queue is gone before the averages saw it: what was started for it is not dismissed at once.

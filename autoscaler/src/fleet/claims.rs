@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use wisp_api::wire::{InstanceDown, Specialize, instance_down};
 
-use super::instance::{Phase, StartClock};
-use super::{Fleet, Name, usual};
+use super::instance::{Instance, Phase, StartClock};
+use super::revision::Revision;
+use super::{Fleet, Name};
 use crate::actuation::Actuation;
 use crate::catalog::Start;
 use crate::event::{ColdStart, Effect, Fact, StartKind};
@@ -30,19 +31,27 @@ impl Fleet {
     // One that has the code ready, else any; of those the oldest, which had the most time to get ready in other ways.
     fn best_warm(&self, revision: &Name) -> Option<Name> {
         let known = self.revisions.get(revision)?;
-        if known.record.start == Start::Fresh {
-            return None;
-        }
         let digest = known.digest();
-        let fitting = self.warm.iter().filter_map(|name| {
-            let instance = self.instances.get(name)?;
-            instance.is_claimable_by(&known.record.key.namespace).then_some((name, instance))
-        });
-        let best = fitting.min_by_key(|(_, instance)| {
+        let best = self.fitting(known).min_by_key(|(_, instance)| {
             let prepared = digest.is_some_and(|digest| instance.prepared.contains(digest));
             (!prepared, instance.born)
         });
         best.map(|(name, _)| name.clone())
+    }
+
+    /// Warm instances that may become the revision's.
+    fn fitting(&self, revision: &Revision) -> impl Iterator<Item = (&Name, &Instance)> {
+        let takes_warm = revision.record.start == Start::Warm;
+        let names = takes_warm.then_some(&self.warm).into_iter().flatten();
+        names.filter_map(move |name| {
+            let instance = self.instances.get(name)?;
+            instance.is_claimable_by(&revision.record.key.namespace).then_some((name, instance))
+        })
+    }
+
+    /// How the revision's next instance would start.
+    pub(super) fn next_start(&self, revision: &Revision) -> StartKind {
+        if self.fitting(revision).next().is_some() { StartKind::Warm } else { StartKind::Fresh }
     }
 
     // Warm => Claimed, or Claimed => Claimed after a broken stream. The order goes to the one revision that it has.
@@ -94,10 +103,10 @@ impl Fleet {
 
     fn started(&mut self, cold_start: ColdStart) {
         if let Some(revision) = self.revisions.get_mut(cold_start.revision.as_str()) {
-            revision.typical_start = usual::moved(revision.typical_start, cold_start.total);
-            revision.usual_starts.learn(cold_start.start, cold_start.total);
+            let of_all = self.usual_starts.of(cold_start.start);
+            revision.usual_starts.learn(cold_start.start, cold_start.total, of_all);
         }
-        self.usual_starts.learn(cold_start.start, cold_start.total);
+        self.usual_starts.learn(cold_start.start, cold_start.total, None);
         self.cold_starts.record(&cold_start);
         self.note(Fact::ColdStart(cold_start));
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use wisp_scaling::{Observation, StartInProgress};
 
 use super::instance::Phase;
+use super::revision::Revision;
 use super::{Fleet, Name};
 use crate::event::StartKind;
 
@@ -40,18 +41,25 @@ impl Fleet {
         }
         // Both count the same requests; the one that knows of more is right, since a silent one counts as zero.
         seen.in_flight = seen.in_flight.max(instances.in_flight);
-        if let Some(known) = self.revisions.get(revision) {
-            seen.typical_start = known.typical_start;
+        // Only a queue is measured by it.
+        if seen.waiting > 0
+            && let Some(known) = self.revisions.get(revision)
+        {
+            seen.usual_start = self.usual_start(Some(known), self.next_start(known));
         }
         seen
     }
 
     fn observe_instances(&self, revision: &Name) -> Instances {
         let mut sums = Instances::default();
-        if let Some(known) = self.revisions.get(revision) {
+        let known = self.revisions.get(revision);
+        let in_progress = |kind, asked: Duration| StartInProgress {
+            age: self.now.saturating_sub(asked),
+            usual: self.usual_start(known, kind),
+        };
+        if let Some(known) = known {
             sums.starting = u32::try_from(known.requested.len()).unwrap_or(u32::MAX);
-            sums.slowest_start =
-                known.requested.front().map(|asked| self.in_progress(revision, StartKind::Fresh, *asked));
+            sums.slowest_start = known.requested.front().map(|asked| in_progress(StartKind::Fresh, *asked));
         }
         for name in self.members.get(revision).into_iter().flatten() {
             let Some(instance) = self.instances.get(name) else { continue };
@@ -61,7 +69,7 @@ impl Fleet {
                 sums.starting += 1;
                 let (kind, asked) =
                     instance.start.map_or((StartKind::Fresh, instance.born), |start| (start.kind, start.asked));
-                let start = self.in_progress(revision, kind, asked);
+                let start = in_progress(kind, asked);
                 sums.slowest_start = Some(sums.slowest_start.map_or(start, |slowest| slowest.slower(start)));
             }
             if let Some(report) = &instance.report {
@@ -72,9 +80,9 @@ impl Fleet {
         sums
     }
 
-    fn in_progress(&self, revision: &Name, kind: StartKind, asked: Duration) -> StartInProgress {
-        let own = self.revisions.get(revision).and_then(|known| known.usual_starts.of(kind));
-        let usual = own.or(self.usual_starts.of(kind)).unwrap_or_default();
-        StartInProgress { age: self.now.saturating_sub(asked), usual }
+    /// What the revision's own starts of this kind took, or those of all.
+    fn usual_start(&self, revision: Option<&Revision>, kind: StartKind) -> Duration {
+        let own = revision.and_then(|known| known.usual_starts.of(kind));
+        own.or(self.usual_starts.of(kind)).unwrap_or_default()
     }
 }

@@ -12,7 +12,7 @@ use super::backoff::BackOff;
 use super::explain::History;
 use super::instance::Withdrawal;
 use super::timers::Timer;
-use super::usual::{FROM_WARM, UsualStarts};
+use super::usual::UsualStarts;
 use super::{Fleet, Name, name_of};
 use crate::catalog::{Checked, Start, Traffic};
 
@@ -28,9 +28,7 @@ pub(super) struct Revision {
     pub(super) requested: VecDeque<Duration>,
     /// Starts that failed of late.
     pub(super) backoff: Option<Box<BackOff>>,
-    /// What its starts take, whatever their kind.
-    pub(super) typical_start: Duration,
-    /// The same by kind.
+    /// What its starts take.
     pub(super) usual_starts: UsualStarts,
     /// The endpoints update that named its endpoints last.
     pub(super) announced: u64,
@@ -53,7 +51,6 @@ impl Revision {
             last: None,
             requested: VecDeque::new(),
             backoff: None,
-            typical_start: FROM_WARM,
             usual_starts: UsualStarts::default(),
             announced: 0,
             history: None,

@@ -216,7 +216,7 @@ impl<'a> Run<'a> {
                 .fleet
                 .oldest_start()
                 .map(|since| StartInProgress { age: self.now - since, usual: self.model.start }),
-            typical_start: self.model.start,
+            usual_start: self.model.start,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::actuation::Actuation;
+use crate::config::Settings;
 use crate::fleet::fixture::{World, key, name, revision, seconds};
 
 fn started(world: &mut World) -> u32 {
@@ -11,6 +12,30 @@ fn started(world: &mut World) -> u32 {
         _ => 0,
     };
     world.asked().into_iter().map(count).sum()
+}
+
+#[test]
+fn a_queue_is_given_the_time_that_the_next_instance_would_take() {
+    let moment = Duration::from_millis(1);
+    let mut world = World::with(Settings { fresh_start: seconds(1), ..Settings::default() });
+    world.apply(revision("hello"));
+    world.activator("a");
+    world.wake("a", "hello", 1);
+    world.after(seconds(1));
+    world.fresh("f1", "hello");
+    started(&mut world);
+    world.wake("a", "hello", 50);
+    world.after(seconds(1) - moment);
+    assert_eq!(started(&mut world), 0, "a new instance would take a second");
+    world.after(moment);
+    assert_eq!(started(&mut world), 1);
+    world.fresh("f2", "hello");
+    world.warm("w1");
+    world.wake("a", "hello", 50);
+    world.after(Duration::from_millis(20) - moment);
+    assert!(!world.is_given("w1", "hello"));
+    world.after(moment);
+    assert!(world.is_given("w1", "hello"), "a warm one takes 20 ms");
 }
 
 #[test]

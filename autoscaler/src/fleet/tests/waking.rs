@@ -105,6 +105,7 @@ fn a_new_instance_is_late_by_what_new_ones_have_taken() {
     wakes_and_is_late_after(&mut world, "hello", seconds(2));
     world.after(seconds(3));
     world.fresh("f1", "hello");
+    world.in_flight("a", "hello", 1);
     // A quarter for the newest, which took five seconds.
     wakes_and_is_late_after(&mut world, "other", seconds(4));
 }
