@@ -19,6 +19,8 @@ from .plan import Plan
 PROCESSES = ("containerd-shim-wisp-v1", "wisp-host", "/pause")
 START_SECONDS_P50_MAX = 0.12
 TOGETHER = 20
+# Within it pods have started, one or many at once.
+QUIET_SECONDS = 2.5
 TOGETHER_SECONDS_MAX = 1.5
 AT_REST = 10
 POD_BYTES_MAX = 8 * 1024 * 1024
@@ -74,7 +76,11 @@ class Hello:
         return [pod["metadata"]["name"] for pod in found["items"]]
 
     def listening(self, replicas: int) -> list[float]:
-        """When each pod's host said that it listens, by its log."""
+        """When each pod's host said that it listens, by its log.
+
+        Nobody asks before they should all be up: that costs the API server what it could give to starts.
+        """
+        time.sleep(QUIET_SECONDS)
         return self.node.until(f"{replicas} pods listen", lambda: self.all_listening(replicas))
 
     def all_listening(self, replicas: int) -> list[float] | None:
@@ -105,16 +111,16 @@ def pods(plan: Plan) -> list[Row]:
         cluster.scale(1)
         cluster.listening(1)
         starts = [one(cluster) for _ in range(plan.pod_starts)]
-        together = at_once(cluster)
+        together = [at_once(cluster) for _ in range(plan.rounds)]
         return rows(starts, together) + at_rest(cluster, plan)
 
 
-def rows(starts: list[float], together: float) -> list[Row]:
-    p50 = statistics.median(starts)
+def rows(starts: list[float], together: list[float]) -> list[Row]:
+    p50, all_up = statistics.median(starts), statistics.median(together)
     return [
         Row(f"scale request to listening, p50 of {len(starts)}", f"{p50:.3f} s", "≤ 0.12 s", p50 <= START_SECONDS_P50_MAX),
         Row("slowest of them", f"{max(starts):.3f} s"),
-        Row(f"{TOGETHER} pods at once, all listening", f"{together:.2f} s", "≤ 1.5 s", together <= TOGETHER_SECONDS_MAX),
+        Row(f"{TOGETHER} pods at once, all listening, median of {len(together)}", f"{all_up:.2f} s", "≤ 1.5 s", all_up <= TOGETHER_SECONDS_MAX),
     ]
 
 
