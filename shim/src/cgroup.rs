@@ -4,12 +4,16 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use libcgroups::common::{
-    AnyCgroupManager, CgroupConfig, CgroupManager, CgroupSetup, ControllerOpt, FreezerState, get_cgroup_setup,
+    AnyCgroupManager, CgroupConfig, CgroupManager, CgroupSetup, ControllerOpt, DEFAULT_CGROUP_ROOT, FreezerState,
+    get_cgroup_setup,
 };
+use nix::sched::{CloneFlags, unshare};
 use oci_spec::runtime::LinuxResources;
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
 use rustix::process::{Pid, Signal};
 
-use self::v1::Hierarchies;
+pub(crate) use self::v1::Devices;
+use self::v1::{Hierarchies, Limits};
 use crate::state_dir::{CgroupDriver, Record};
 
 mod v1;
@@ -148,22 +152,60 @@ fn collect_pids(folder: &Path, pids: &mut Vec<i32>) -> io::Result<()> {
 /// # Errors
 /// When no hierarchy is mounted, or the kernel refuses.
 pub(crate) fn enter(id: &str, record: &Record, resources: Option<&LinuxResources>) -> Result<(), CgroupError> {
+    if enter_by_itself(record, resources, Devices::Unreachable)? {
+        return Ok(());
+    }
+    let named = Named::of(id, record)?;
+    named.done(named.manager.add_task(nix::unistd::getpid()))?;
+    resources.map_or(Ok(()), |resources| named.update(resources))
+}
+
+/// The same without libcgroups, where it is one of version 1 and all that is asked for is known; else nothing is done, and it
+/// says so.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn enter_by_itself(
+    record: &Record,
+    resources: Option<&LinuxResources>,
+    devices: Devices,
+) -> Result<bool, CgroupError> {
     let path = &record.cgroup;
     let failed = |source| CgroupError::Io { path: path.clone(), source };
     let is_plain = path.is_absolute() && !path.components().any(|part| part == Component::ParentDir);
     // A hierarchy of version 1 may be mounted beside version 2: libcgroups, which removes what is made here, says which counts.
     let is_v1 = matches!(get_cgroup_setup(), Ok(CgroupSetup::Legacy | CgroupSetup::Hybrid));
-    let by_itself = is_v1 && is_plain && record.cgroup_driver == CgroupDriver::Cgroupfs;
-    if by_itself && let Some(shares) = v1::only_shares(resources) {
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(failed)?;
-        if let Some(hierarchies) = Hierarchies::mounted(&mounts) {
-            hierarchies.enter(path).map_err(failed)?;
-            return shares.map_or(Ok(()), |shares| hierarchies.set_shares(path, shares)).map_err(failed);
-        }
+    if !is_v1 || !is_plain || record.cgroup_driver != CgroupDriver::Cgroupfs {
+        return Ok(false);
     }
-    let named = Named::of(id, record)?;
-    named.done(named.manager.add_task(nix::unistd::getpid()))?;
-    resources.map_or(Ok(()), |resources| named.update(resources))
+    let Some(limits) = Limits::of(resources, devices) else { return Ok(false) };
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").map_err(failed)?;
+    let is_mounted = mounts.lines().any(|line| line.split(' ').nth(4) == Some(DEFAULT_CGROUP_ROOT));
+    let all = Hierarchies::mounted(&mounts).filter(|all| is_mounted && all.control(&limits));
+    let Some(hierarchies) = all else { return Ok(false) };
+    hierarchies.enter(path).map_err(failed)?;
+    hierarchies.limit(path, &limits).map_err(failed)?;
+    Ok(true)
+}
+
+/// Whether `folder` is, or has in it, what [`hide`] hides.
+pub(crate) fn hides(folder: &Path) -> bool {
+    let root = Path::new(DEFAULT_CGROUP_ROOT);
+    folder.starts_with(root) || root.starts_with(folder)
+}
+
+/// Has no cgroups be seen from here on, by this process and those that it makes: libcontainer then leaves them to who has made
+/// one. The node goes on to see its own.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn hide() -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    // What is unmounted here stays on the node.
+    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)?;
+    unmount(DEFAULT_CGROUP_ROOT, UnmountFlags::DETACH)?;
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    Ok(mount("tmpfs", DEFAULT_CGROUP_ROOT, "tmpfs", flags, c"size=4k,nr_inodes=1,mode=555")?)
 }
 
 /// The cgroup that was or will be made for a container, by the name in its OCI spec.
@@ -242,6 +284,14 @@ mod tests {
             pids: folder("pids"),
         };
         assert_eq!(Place::locate(membership, HYBRID_MOUNTS), Some(Place::V1(expected)));
+    }
+
+    #[test]
+    fn what_is_hidden_is_known_from_above_and_from_below() {
+        for folder in ["/", "/sys", "/sys/fs/cgroup", "/sys/fs/cgroup/memory/kubepods"] {
+            assert!(hides(Path::new(folder)), "{folder}");
+        }
+        assert!(!hides(Path::new("/sys/fs/bpf")) && !hides(Path::new("/var/lib/kubelet/pods/a")));
     }
 
     #[test]

@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn libcontainer_is_told_the_same_in_its_own_order() {
-        let spec = crate::lean::lean(spec(&masked()), crate::order::Kind::Linux);
+        let spec = crate::lean::lean(spec(&masked()), crate::order::Kind::Linux, crate::procfs::Procfs::Whole);
         let profile = spec.linux().as_ref().unwrap().seccomp().clone().unwrap();
         let load = move || {
             rustix::thread::set_no_new_privs(true).unwrap();

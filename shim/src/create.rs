@@ -15,6 +15,7 @@ use libcontainer::utils::get_cgroup_path;
 use oci_spec::runtime::Spec;
 
 use crate::artifact::{self, Artifact, ArtifactError, Store};
+use crate::cgroup::{self, CgroupError, Devices};
 use crate::compiled::{CompileError, Compiled};
 use crate::executor::{self, Becomes, Called, HostProgram, Launcher, Program};
 use crate::image::{ImageError, Images, Layer};
@@ -22,6 +23,7 @@ use crate::instance;
 use crate::lean::lean;
 use crate::order::{Create, Kind, Made};
 use crate::preopens::{Preopen, preopens};
+use crate::procfs::Procfs;
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::start::SANDBOX_ID;
 use crate::state_dir::{Record, StateDir};
@@ -44,6 +46,8 @@ pub(crate) enum CreateError {
     Artifact(#[from] ArtifactError),
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
     #[error(transparent)]
     Seccomp(#[from] CompileError),
     #[error(transparent)]
@@ -83,9 +87,29 @@ pub(crate) fn create(order: &Create) -> Result<Made, CreateError> {
     let bundle = state.bundle(&order.id);
     let mut told = spec.clone();
     let filter = if kind == Kind::Wasm { Compiled::take(&mut told, &state.filters())? } else { None };
-    save(lean(told, kind), &rootfs, &bundle).map_err(io_error("the container's own bundle"))?;
+    if kind == Kind::Wasm && !needs_cgroups(&spec) {
+        enter_cgroup(&record, &mut told)?;
+    }
+    save(lean(told, kind, Procfs::least()), &rootfs, &bundle).map_err(io_error("the container's own bundle"))?;
     let pid = build(order, &state, Becomes { program, filter }, &spec)?;
     Ok(Made { pid, kind })
+}
+
+/// Makes the container's cgroup and moves into it, where that can be done better than by libcontainer, which is then not told of
+/// resources and sees no cgroups.
+fn enter_cgroup(record: &Record, told: &mut Spec) -> Result<(), CreateError> {
+    let Some(linux) = told.linux_mut() else { return Ok(()) };
+    if cgroup::enter_by_itself(record, linux.resources().as_ref(), Devices::Ruled)? {
+        linux.set_resources(None);
+        cgroup::hide().map_err(io_error("cgroups"))?;
+    }
+    Ok(())
+}
+
+/// Whether something would miss cgroups that are hidden: a hook, or who asked for them as a volume.
+fn needs_cgroups(spec: &Spec) -> bool {
+    let sources = spec.mounts().iter().flatten().filter_map(|mount| mount.source().as_ref()?.canonicalize().ok());
+    spec.hooks().is_some() || sources.into_iter().any(|source| cgroup::hides(&source))
 }
 
 /// What libcontainer reads. It stays as long as the container: who joins it is told the same.

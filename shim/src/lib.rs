@@ -14,10 +14,10 @@
 //! [`pod`] with its [`container`]s and their [`process`]es. To make one, [`launch`] runs this program anew with an
 //! [`order`]: [`create`] makes the pod's own container as a [`sandbox`] around a [`pause`]. Of any other it finds out
 //! what the [`workload`] is, or that it is the [`instance`] of a function, asks containerd for the [`image`] when it
-//! must, has the [`artifact`] of a component compiled, decides its [`preopens`], makes it [`lean`], takes its filter
-//! of system calls [`compiled`], and lets libcontainer build the rest around the [`executor`], which becomes the
-//! program. [`gate`] tells when it has, [`reaper`] how it ended, [`events`] tells containerd; [`stats`] and
-//! [`cgroup`] say what it uses.
+//! must, has the [`artifact`] of a component compiled, decides its [`preopens`], moves itself into its [`cgroup`], makes
+//! it [`lean`] down to its [`procfs`], takes its filter of system calls [`compiled`], and lets libcontainer build the
+//! rest around the [`executor`], which becomes the program. [`gate`] tells when it has, [`reaper`] how it ended,
+//! [`events`] tells containerd; [`stats`] and [`cgroup`] say what it uses.
 //! [`exec`] adds a process to a container, behind the container's [`filter`]. [`undo`] takes everything away, also after a
 //! crash, by what is in the [`state_dir`].
 
@@ -49,6 +49,7 @@ mod pause;
 mod pod;
 mod preopens;
 mod process;
+mod procfs;
 mod reaper;
 mod respond;
 mod sandbox;

@@ -2,14 +2,15 @@
 //!
 //! libcgroups writes the process's number to `cgroup.procs`. For that the kernel waits until no processor can be in the midst
 //! of a fork, which takes it milliseconds; a thread that moves itself, by `tasks`, keeps nobody from forking. And libcgroups
-//! reads and parses all mounts for each controller anew. A pod's own container is the only one made here, so that it
-//! is a quarter of the time that this takes.
+//! reads and parses all mounts for each controller anew. What a container may use is written as libcgroups would, where it is no
+//! more than is known here.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::LinuxResources;
+use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
 /// Those that libcgroups knows: it is the one to remove what is made here.
 const CONTROLLERS: [&str; 12] = [
@@ -28,6 +29,12 @@ const CONTROLLERS: [&str; 12] = [
 ];
 /// What a cgroup has to be given before it takes a process.
 const CPUSET: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
+/// Hierarchies of two, by the names that libcgroups finds them by.
+const PAIRS: [&str; 3] = ["cpu,cpuacct", "net_cls,net_prio", "net_prio,net_cls"];
+/// Devices that every container has: null, zero, full, tty, random and urandom. And any may be made, as libcontainer makes those of
+/// the spec, which is not to use it.
+const DEVICES: [&str; 8] =
+    ["c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 5:0 rwm", "c 1:8 rwm", "c 1:9 rwm", "c *:* m", "b *:* m"];
 
 /// The hierarchies of version 1 by what they control, each with the folder where it is mounted.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,27 +82,97 @@ impl Hierarchies {
         Ok(())
     }
 
-    /// The share of the processors that the cgroup at `path` gets, in the kernel's own unit.
-    pub(super) fn set_shares(&self, path: &Path, shares: u64) -> io::Result<()> {
-        let Some(cpu) = self.0.iter().find(|hierarchy| hierarchy.controls("cpu")) else { return Ok(()) };
-        std::fs::write(cpu.root.join(below(path)).join("cpu.shares"), shares.to_string())
+    /// Whether all that `limits` limit is controlled.
+    pub(super) fn control(&self, limits: &Limits) -> bool {
+        limits.0.iter().all(|limit| self.of(limit.controller).is_some())
+    }
+
+    /// Limits what the cgroup at `path` may use.
+    pub(super) fn limit(&self, path: &Path, limits: &Limits) -> io::Result<()> {
+        for Limit { controller, file, value } in &limits.0 {
+            let Some(hierarchy) = self.of(controller) else { continue };
+            let file = hierarchy.root.join(below(path)).join(file);
+            let failed = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", file.display()));
+            std::fs::write(&file, value).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn of(&self, controller: &str) -> Option<&Hierarchy> {
+        self.0.iter().find(|hierarchy| hierarchy.controls(controller))
     }
 }
 
-/// What `resources` has beside rules for devices, if that is no more than a share of the processors. A pod's own container needs
-/// no such rules: it has no right to make a device, and no file system that would let it use one.
-pub(super) fn only_shares(resources: Option<&LinuxResources>) -> Option<Option<u64>> {
-    let Some(resources) = resources else { return Some(None) };
-    let shares = resources.cpu().as_ref().and_then(|cpu| cpu.shares()).filter(|shares| *shares != 0);
-    let mut rest = resources.clone();
-    rest.set_devices(None);
-    if let Some(cpu) = rest.cpu_mut() {
-        cpu.set_shares(None);
-        if *cpu == oci_spec::runtime::LinuxCpu::default() {
-            rest.set_cpu(None);
+/// What a new cgroup may use, as it is written to its files, in this order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Limits(Vec<Limit>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Limit {
+    controller: &'static str,
+    file: &'static str,
+    value: String,
+}
+
+/// Which devices a container may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Devices {
+    /// None, by what it is: it has no right to make one, and no file system that would let it use one.
+    Unreachable,
+    /// Those that every container has, and those that its spec allows.
+    Ruled,
+}
+
+impl Limits {
+    /// What `resources` allow, if all of it is known here.
+    pub(super) fn of(resources: Option<&LinuxResources>, devices: Devices) -> Option<Self> {
+        let none = LinuxResources::default();
+        let resources = resources.unwrap_or(&none);
+        let mut rest = resources.clone();
+        let mut limits = Self::default();
+        if devices == Devices::Ruled {
+            for rule in rest.devices().iter().flatten() {
+                let file = if rule.allow() { "devices.allow" } else { "devices.deny" };
+                limits.add("devices", file, Some(rule));
+            }
+            DEVICES.iter().for_each(|device| limits.add("devices", "devices.allow", Some(device)));
         }
+        rest.set_devices(None);
+        if let Some(cpu) = rest.cpu() {
+            let plain = LinuxCpu::default();
+            let mut others = cpu.clone();
+            others.set_shares(None).set_period(None).set_quota(None).set_cpus(None).set_mems(None);
+            limits.add("cpu", "cpu.shares", cpu.shares().filter(|shares| *shares != 0));
+            limits.add("cpu", "cpu.cfs_period_us", cpu.period().filter(|period| *period != 0));
+            limits.add("cpu", "cpu.cfs_quota_us", cpu.quota().filter(|quota| *quota != 0));
+            limits.add("cpuset", "cpuset.cpus", cpu.cpus().as_ref().filter(|cpus| !cpus.is_empty()));
+            limits.add("cpuset", "cpuset.mems", cpu.mems().as_ref().filter(|mems| !mems.is_empty()));
+            if others != plain {
+                return None;
+            }
+        }
+        rest.set_cpu(None);
+        if let Some(memory) = rest.memory() {
+            let mut others = *memory;
+            others.set_limit(None).set_swap(None);
+            // It may use all of it when nothing is said: -1.
+            limits.add("memory", "memory.limit_in_bytes", memory.limit().filter(|bytes| *bytes > 0));
+            limits.add("memory", "memory.memsw.limit_in_bytes", memory.swap().filter(|bytes| *bytes > 0));
+            if others != LinuxMemory::default() {
+                return None;
+            }
+        }
+        rest.set_memory(None);
+        // This process and the one that it makes are there too, until the container is made.
+        if rest.pids().as_ref().is_some_and(|pids| pids.limit() <= 0) {
+            rest.set_pids(None);
+        }
+        (rest == none).then_some(limits)
     }
-    (rest == LinuxResources::default()).then_some(shares)
+
+    fn add(&mut self, controller: &'static str, file: &'static str, value: Option<impl ToString>) {
+        self.0.extend(value.map(|value| Limit { controller, file, value: value.to_string() }));
+    }
 }
 
 fn below(path: &Path) -> &Path {
@@ -114,10 +191,12 @@ fn hierarchy(line: &str) -> Option<Option<Hierarchy>> {
     if kind != "cgroup" || controllers.is_empty() {
         return None;
     }
-    let named = mount_point.file_name().is_some_and(|name| {
-        let names: Vec<_> = name.to_str().unwrap_or_default().split(',').collect();
-        names.len() == controllers.len() && controllers.iter().all(|controller| names.contains(&&**controller))
-    });
+    let name = mount_point.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let named = match &controllers[..] {
+        [only] => name == only,
+        [first, second] => PAIRS.contains(&name) && name.contains(&**first) && name.contains(&**second),
+        _ => false,
+    };
     Some((root == "/" && named).then(|| Hierarchy { controllers, root: mount_point.to_owned() }))
 }
 
@@ -139,7 +218,7 @@ fn inherit(parent: &Path, folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -168,21 +247,75 @@ mod tests {
             "30 25 0:25 / /mnt/pids rw shared:8 - cgroup cgroup rw,pids\n",
             "30 25 0:27 /outer /sys/fs/cgroup/cpu rw shared:8 - cgroup cgroup rw,cpu\n",
             "30 25 0:27 / /sys/fs/cgroup/all rw shared:8 - cgroup cgroup rw,cpu,cpuset\n",
+            "30 25 0:27 / /sys/fs/cgroup/cpu,cpuset rw shared:8 - cgroup cgroup rw,cpu,cpuset\n",
+            "30 25 0:27 / /sys/fs/cgroup/cpuacct,cpu rw shared:8 - cgroup cgroup rw,cpu,cpuacct\n",
         ] {
             assert_eq!(Hierarchies::mounted(&format!("{pids}{other}")), None, "{other}");
         }
     }
 
+    /// The files that are written for `resources`, with what is written to them.
+    fn written(resources: Value, devices: Devices) -> Option<Vec<(&'static str, String)>> {
+        let limits = Limits::of(Some(&serde_json::from_value(resources).unwrap()), devices)?;
+        Some(limits.0.into_iter().map(|limit| (limit.file, limit.value)).collect())
+    }
+
     #[test]
-    fn more_than_a_share_of_the_processors_is_known() {
-        let only = |resources: serde_json::Value| only_shares(Some(&serde_json::from_value(resources).unwrap()));
-        assert_eq!(only_shares(None), Some(None));
-        assert_eq!(only(json!({})), Some(None));
-        assert_eq!(only(json!({"cpu": {"shares": 2}, "devices": [{"allow": false, "access": "rwm"}]})), Some(Some(2)));
-        assert_eq!(only(json!({"cpu": {"shares": 2, "quota": 1000}})), None);
-        assert_eq!(only(json!({"cpu": {"shares": 0}})), Some(None));
-        assert_eq!(only(json!({"memory": {"limit": 1000}})), None);
-        assert_eq!(only(json!({"unified": {"memory.high": "1"}})), None);
+    fn what_a_container_may_use_is_written_to_its_files() {
+        let resources = json!({
+            "cpu": {"shares": 2, "quota": 5000, "period": 100_000, "cpus": "0-1", "mems": ""},
+            "memory": {"limit": 1000, "swap": 2000},
+            "pids": {"limit": -1},
+        });
+        let all = [
+            ("cpu.shares", "2"),
+            ("cpu.cfs_period_us", "100000"),
+            ("cpu.cfs_quota_us", "5000"),
+            ("cpuset.cpus", "0-1"),
+            ("memory.limit_in_bytes", "1000"),
+            ("memory.memsw.limit_in_bytes", "2000"),
+        ];
+        let all = all.map(|(file, value)| (file, value.to_owned())).to_vec();
+        assert_eq!(written(resources, Devices::Unreachable), Some(all));
+        let nothing = json!({"cpu": {"shares": 0, "quota": 0}, "memory": {"limit": -1, "swap": 0}});
+        assert_eq!(written(nothing, Devices::Unreachable), Some(vec![]));
+        assert_eq!(Limits::of(None, Devices::Unreachable), Some(Limits::default()));
+    }
+
+    #[test]
+    fn rules_for_devices_come_in_their_order_and_before_those_that_every_container_has() {
+        let rules = json!({"devices": [
+            {"allow": false, "access": "rwm"},
+            {"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rw"},
+        ]});
+        assert_eq!(written(rules.clone(), Devices::Unreachable), Some(vec![]));
+        let written = written(rules, Devices::Ruled).unwrap();
+        let written: Vec<_> = written.iter().map(|(file, value)| (*file, value.as_str())).collect();
+        assert_eq!(written[..2], [("devices.deny", "a *:* rwm"), ("devices.allow", "c 10:229 rw")]);
+        assert_eq!(written[2..], DEVICES.map(|device| ("devices.allow", device)));
+    }
+
+    #[test]
+    fn what_is_not_known_here_is_left_to_libcgroups() {
+        for resources in [
+            json!({"cpu": {"shares": 2, "idle": 1}}),
+            json!({"cpu": {"burst": 1000}}),
+            json!({"memory": {"limit": 1000, "swappiness": 0}}),
+            json!({"memory": {"reservation": 1000}}),
+            json!({"pids": {"limit": 10}}),
+            json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}),
+            json!({"unified": {"memory.high": "1"}}),
+        ] {
+            assert_eq!(written(resources.clone(), Devices::Ruled), None, "{resources}");
+        }
+    }
+
+    #[test]
+    fn a_limit_without_its_hierarchy_is_not_controlled() {
+        let hierarchy = |name: &str| Hierarchy { controllers: vec![name.to_owned()], root: name.into() };
+        let limits = Limits(vec![Limit { controller: "memory", file: "memory.limit_in_bytes", value: "1".to_owned() }]);
+        assert!(Hierarchies(vec![hierarchy("memory")]).control(&limits));
+        assert!(!Hierarchies(vec![hierarchy("cpu")]).control(&limits));
     }
 
     #[test]
@@ -198,7 +331,8 @@ mod tests {
         let controllers = vec!["cpuset".to_owned(), "cpu".to_owned()];
         let hierarchies = Hierarchies(vec![Hierarchy { controllers, root: root.to_owned() }]);
         hierarchies.enter(Path::new("/pods/a")).unwrap();
-        hierarchies.set_shares(Path::new("/pods/a"), 2).unwrap();
+        let limits = Limits(vec![Limit { controller: "cpu", file: "cpu.shares", value: "2".to_owned() }]);
+        hierarchies.limit(Path::new("/pods/a"), &limits).unwrap();
         let read = |name: &str| std::fs::read_to_string(root.join("pods/a").join(name)).unwrap();
         assert_eq!((read("cpuset.cpus"), read("cpuset.mems")), ("0-1\n".to_owned(), "0-1\n".to_owned()));
         assert_eq!((read("tasks"), read("cpu.shares")), ("0".to_owned(), "2".to_owned()));

@@ -21,7 +21,14 @@ async fn a_restricted_pod_is_restricted() {
     let pod = server(&cluster, "restricted").with("containers.0.securityContext", context);
     let url = pod.with("containers.0.args", json!(["--marked-restricted"])).serve(&cluster).await;
     assert_eq!(get(&format!("{url}/hello")).await, "hello\n");
-    let find = "for p in /proc/[0-9]*; do grep -qaz -e --marked-restricted $p/cmdline && cat $p/status && break; done";
+    let find = r#"
+        for p in /proc/[0-9]*; do
+            # A shell with this very text is no host.
+            [ "$(cat $p/comm 2>/dev/null)" = wisp-host ] && grep -qaz -e --marked-restricted $p/cmdline || continue
+            cat $p/status
+            echo "Kernel:" $(cd $p/root && ls proc | grep '^[^0-9]')
+            break
+        done"#;
     let status = cluster.exec(["bash", "-c", find]).await.unwrap();
     let line = |name: &str| line_of(&status, name);
     assert_eq!(line("Name:"), ["wisp-host"]);
@@ -32,6 +39,8 @@ async fn a_restricted_pod_is_restricted() {
     assert_eq!(line("NoNewPrivs:"), ["1"]);
     // 2 is a filter.
     assert_eq!(line("Seccomp:"), ["2"]);
+    // Of /proc there are processes, and none of the kernel's settings.
+    assert_eq!(line("Kernel:"), ["self", "thread-self"]);
 }
 
 #[tokio::test]
@@ -47,7 +56,9 @@ async fn the_pods_own_container_holds_the_namespaces_and_has_no_rights_and_no_fi
     assert_eq!(get(&format!("{url}/hello")).await, "hello\n");
     // The one whose network is that of the pod's component.
     let find = r#"
-        for p in /proc/[0-9]*; do grep -qaz -e --marked-held $p/cmdline 2>/dev/null && guest=$p && break; done
+        for p in /proc/[0-9]*; do
+            [ "$(cat $p/comm 2>/dev/null)" = wisp-host ] && grep -qaz -e --marked-held $p/cmdline && guest=$p && break
+        done
         for p in /proc/[0-9]*; do
             [ "$(tr '\0' ' ' <$p/cmdline 2>/dev/null | cut -d' ' -f1)" = /pause ] || continue
             [ "$(readlink $p/ns/net)" = "$(readlink $guest/ns/net)" ] || continue
