@@ -9,11 +9,12 @@ use libcgroups::common::{
 };
 use nix::sched::{CloneFlags, unshare};
 use oci_spec::runtime::LinuxResources;
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use rustix::process::{Pid, Signal};
 
 pub(crate) use self::v1::Devices;
 use self::v1::{Hierarchies, Limits};
+use crate::empty;
 use crate::state_dir::{CgroupDriver, Record};
 
 mod v1;
@@ -204,8 +205,7 @@ pub(crate) fn hide() -> io::Result<()> {
     // What is unmounted here stays on the node.
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)?;
     unmount(DEFAULT_CGROUP_ROOT, UnmountFlags::DETACH)?;
-    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    Ok(mount("tmpfs", DEFAULT_CGROUP_ROOT, "tmpfs", flags, c"size=4k,nr_inodes=1,mode=555")?)
+    Ok(empty::cover(Path::new(DEFAULT_CGROUP_ROOT))?)
 }
 
 /// The cgroup that was or will be made for a container, by the name in its OCI spec.

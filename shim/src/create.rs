@@ -86,11 +86,15 @@ pub(crate) fn create(order: &Create) -> Result<Made, CreateError> {
     let kind = if matches!(program, Program::Linux) { Kind::Linux } else { Kind::Wasm };
     let bundle = state.bundle(&order.id);
     let mut told = spec.clone();
-    let filter = if kind == Kind::Wasm { Compiled::take(&mut told, &state.filters())? } else { None };
-    if kind == Kind::Wasm && !needs_cgroups(&spec) {
-        enter_cgroup(&record, &mut told)?;
+    let (mut filter, mut procfs) = (None, Procfs::Whole);
+    if kind == Kind::Wasm {
+        filter = Compiled::take(&mut told, &state.filters())?;
+        procfs = Procfs::least();
+        if !needs_cgroups(&spec) {
+            enter_cgroup(&record, &mut told)?;
+        }
     }
-    save(lean(told, kind, Procfs::least()), &rootfs, &bundle).map_err(io_error("the container's own bundle"))?;
+    save(lean(told, kind, procfs), &rootfs, &bundle).map_err(io_error("the container's own bundle"))?;
     let pid = build(order, &state, Becomes { program, filter }, &spec)?;
     Ok(Made { pid, kind })
 }

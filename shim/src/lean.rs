@@ -11,12 +11,12 @@ use oci_spec::runtime::{
 };
 
 use crate::order::Kind;
-use crate::procfs::Procfs;
+use crate::preopens::has_option;
+use crate::procfs::{self, Procfs};
 
 /// Mounted by the runtime service into each container, for programs that a component is not. `/proc` and `/dev` are not
 /// among them: the host itself needs them.
 const FOR_PROGRAMS: [&str; 4] = ["/dev/pts", "/dev/mqueue", "/sys", "/sys/fs/cgroup"];
-const PROC: &str = "/proc";
 const SYS: &str = "/sys";
 const CGROUP: &str = "cgroup";
 
@@ -76,24 +76,24 @@ fn leave_out_for_programs(spec: &mut Spec, procfs: Procfs) {
     spec.set_linux(Some(linux));
 }
 
-/// Has `/proc` mounted as `procfs`; gives what is there in the end, since something else may be bound to it, or into it.
-fn narrow_proc(spec: &mut Spec, procfs: Procfs) -> Procfs {
+/// Has `/proc` mounted as `wanted`; gives what is there in the end, since something else may be bound to it, or into it.
+fn narrow_proc(spec: &mut Spec, wanted: Procfs) -> Procfs {
     let Some(mut mounts) = spec.mounts().clone() else { return Procfs::Whole };
     let may_be_in_it = |mount: &&mut Mount| {
         let path = mount.destination();
-        path.starts_with(PROC) || path.components().any(|part| part == Component::ParentDir)
+        path.starts_with(procfs::ROOT) || path.components().any(|part| part == Component::ParentDir)
     };
     let mut there = mounts.iter_mut().filter(may_be_in_it);
     let (Some(mount), None) = (there.next(), there.next()) else { return Procfs::Whole };
-    let is_bound = mount.options().iter().flatten().any(|option| ["bind", "rbind"].contains(&option.as_str()));
-    if mount.destination() != Path::new(PROC) || mount.typ().as_deref() != Some("proc") || is_bound {
+    let is_bound = has_option(mount, &["bind", "rbind"]);
+    if mount.destination() != Path::new(procfs::ROOT) || mount.typ().as_deref() != Some("proc") || is_bound {
         return Procfs::Whole;
     }
     let mut options = mount.options().clone().unwrap_or_default();
-    options.extend(procfs.option());
+    options.extend(wanted.option());
     mount.set_options(Some(options));
     spec.set_mounts(Some(mounts));
-    procfs
+    wanted
 }
 
 fn retain_mounts(spec: &mut Spec, wanted: impl Fn(&Path, Option<&str>) -> bool) {

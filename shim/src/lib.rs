@@ -12,8 +12,8 @@
 //! In the order of the data: [`action`] tells containerd's actions from the program's own errands. `start` finds or
 //! starts the pod's [`daemon`] and announces its [`task_api`]; it hands containerd's calls by [`service`] to the
 //! [`pod`] with its [`container`]s and their [`process`]es. To make one, [`launch`] runs this program anew with an
-//! [`order`]: [`create`] makes the pod's own container as a [`sandbox`] around a [`pause`]. Of any other it finds out
-//! what the [`workload`] is, or that it is the [`instance`] of a function, asks containerd for the [`image`] when it
+//! [`order`]: [`create`] makes the pod's own container as a [`sandbox`] around a [`pause`], whose root is [`empty`]. Of
+//! any other it finds out what the [`workload`] is, or that it is the [`instance`] of a function, asks containerd for the [`image`] when it
 //! must, has the [`artifact`] of a component compiled, decides its [`preopens`], moves itself into its [`cgroup`], makes
 //! it [`lean`] down to its [`procfs`], takes its filter of system calls [`compiled`], and lets libcontainer build the
 //! rest around the [`executor`], which becomes the program. [`gate`] tells when it has, [`reaper`] how it ended,
@@ -34,6 +34,7 @@ mod container;
 mod containerd;
 mod create;
 mod daemon;
+mod empty;
 mod events;
 mod exec;
 mod executor;

@@ -8,10 +8,11 @@ use std::process::ExitCode;
 use libseccomp::{ScmpAction, ScmpFilterContext, ScmpSyscall};
 use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::{Gid, Uid};
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use rustix::process::{WaitOptions, wait};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+use crate::empty;
 use crate::start::READY;
 
 /// All that it calls from then on: to say that it is ready, to wait, and to end.
@@ -60,8 +61,7 @@ fn ready(arguments: &[OsString]) -> Result<SigSet, String> {
 /// In a mount namespace that is already its own.
 fn empty_root(folder: &Path) -> rustix::io::Result<()> {
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
-    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("tmpfs", folder, "tmpfs", flags, c"size=4k,nr_inodes=1,mode=555")?;
+    empty::cover(folder)?;
     rustix::process::chdir(folder)?;
     // The old root comes to lie upon the new one, and goes: what the node unmounts later must not be held here.
     rustix::process::pivot_root(".", ".")?;

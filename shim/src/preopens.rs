@@ -63,7 +63,8 @@ fn access(mount: &Mount) -> Access {
     if has_option(mount, &["ro", "rro"]) { Access::Read } else { Access::ReadWrite }
 }
 
-fn has_option(mount: &Mount, names: &[&str]) -> bool {
+/// Whether `mount` has one of the options `names`.
+pub(crate) fn has_option(mount: &Mount, names: &[&str]) -> bool {
     mount.options().iter().flatten().any(|option| names.contains(&option.as_str()))
 }
 

@@ -4,6 +4,8 @@ use std::path::{Component, Path};
 
 use rustix::mount::{FsOpenFlags, fsconfig_set_string, fsopen};
 
+/// Where it is mounted.
+pub(crate) const ROOT: &str = "/proc";
 /// The option of the mount that leaves everything out but processes. Since Linux 5.8.
 const OPTION: (&str, &str) = ("subset", "pid");
 
@@ -35,7 +37,7 @@ impl Procfs {
 
     /// Whether `path` may be in it.
     pub(crate) fn shows(self, path: &Path) -> bool {
-        let Ok(below) = path.strip_prefix("/proc") else { return true };
+        let Ok(below) = path.strip_prefix(ROOT) else { return true };
         let Some(Component::Normal(name)) = below.components().next() else { return true };
         let name = name.as_encoded_bytes();
         let is_process = name.first().is_some_and(u8::is_ascii_digit);

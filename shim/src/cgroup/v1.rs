@@ -139,7 +139,6 @@ impl Limits {
         }
         rest.set_devices(None);
         if let Some(cpu) = rest.cpu() {
-            let plain = LinuxCpu::default();
             let mut others = cpu.clone();
             others.set_shares(None).set_period(None).set_quota(None).set_cpus(None).set_mems(None);
             limits.add("cpu", "cpu.shares", cpu.shares().filter(|shares| *shares != 0));
@@ -147,7 +146,7 @@ impl Limits {
             limits.add("cpu", "cpu.cfs_quota_us", cpu.quota().filter(|quota| *quota != 0));
             limits.add("cpuset", "cpuset.cpus", cpu.cpus().as_ref().filter(|cpus| !cpus.is_empty()));
             limits.add("cpuset", "cpuset.mems", cpu.mems().as_ref().filter(|mems| !mems.is_empty()));
-            if others != plain {
+            if others != LinuxCpu::default() {
                 return None;
             }
         }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use wisp_cluster::{Cluster, until};
 
-use crate::fixture::{PATIENCE, cluster, command, field, get, server, until_field};
+use crate::fixture::{PATIENCE, cluster, command, field, find, get, server, until_field};
 
 #[tokio::test]
 async fn a_guest_beyond_the_containers_memory_is_oom_killed_by_name() {
@@ -25,23 +25,19 @@ async fn what_a_pod_may_use_is_what_its_cgroups_say_on_the_node() {
     let pod = server(&cluster, "limited").with("containers.0.resources", resources);
     pod.with("containers.0.args", json!(["--marked-limited"])).serve(&cluster).await;
     // Of either version, as the node itself sees them.
-    let find = r#"
-        for p in /proc/[0-9]*; do
-            # A shell with this very text is no host.
-            [ "$(cat $p/comm 2>/dev/null)" = wisp-host ] && grep -qaz -e --marked-limited $p/cmdline && guest=${p#/proc/} && break
-        done
+    let look = r#"
         cd /sys/fs/cgroup
         if [ -e cgroup.controllers ]; then
-            cd ".$(cut -d: -f3 /proc/$guest/cgroup)"
-            echo "Memory: $(cat memory.max)" && echo "Cpu: $(cat cpu.max)" && echo "Member: $(grep -cx $guest cgroup.procs)"
+            cd ".$(cut -d: -f3 $guest/cgroup)"
+            echo "Memory: $(cat memory.max)" && echo "Cpu: $(cat cpu.max)" && echo "Member: $(grep -cx ${guest#/proc/} cgroup.procs)"
         else
-            of() { echo "./$1$(grep -E "^[0-9]+:([^:]*,)?$1(,[^:]*)?:" /proc/$guest/cgroup | cut -d: -f3)/$2"; }
+            of() { echo "./$1$(grep -E "^[0-9]+:([^:]*,)?$1(,[^:]*)?:" $guest/cgroup | cut -d: -f3)/$2"; }
             echo "Memory: $(cat $(of memory memory.limit_in_bytes))"
             echo "Cpu: $(cat $(of cpu cpu.cfs_quota_us)) $(cat $(of cpu cpu.cfs_period_us))"
-            echo "Member: $(grep -cx $guest $(of pids cgroup.procs))"
+            echo "Member: $(grep -cx ${guest#/proc/} $(of pids cgroup.procs))"
             [ ! -d devices ] || echo "All devices: $(grep -c '^a' $(of devices devices.list))"
         fi"#;
-    let seen = cluster.exec(["bash", "-c", find]).await.unwrap();
+    let seen = cluster.exec(["bash", "-c", &(find("--marked-limited") + look)]).await.unwrap();
     let line = |name: &str| seen.lines().find_map(|line| line.strip_prefix(name));
     let limits = [line("Memory: "), line("Cpu: "), line("Member: ")];
     assert_eq!(limits, [Some("67108864"), Some("50000 100000"), Some("1")], "{seen}");

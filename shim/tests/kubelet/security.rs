@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::fixture::{cluster, get, server};
+use crate::fixture::{cluster, find, get, server};
 
 /// The words behind `name` in a file such as `/proc/<pid>/status`.
 fn line_of(text: &str, name: &str) -> Vec<String> {
@@ -21,15 +21,10 @@ async fn a_restricted_pod_is_restricted() {
     let pod = server(&cluster, "restricted").with("containers.0.securityContext", context);
     let url = pod.with("containers.0.args", json!(["--marked-restricted"])).serve(&cluster).await;
     assert_eq!(get(&format!("{url}/hello")).await, "hello\n");
-    let find = r#"
-        for p in /proc/[0-9]*; do
-            # A shell with this very text is no host.
-            [ "$(cat $p/comm 2>/dev/null)" = wisp-host ] && grep -qaz -e --marked-restricted $p/cmdline || continue
-            cat $p/status
-            echo "Kernel:" $(cd $p/root && ls proc | grep '^[^0-9]')
-            break
-        done"#;
-    let status = cluster.exec(["bash", "-c", find]).await.unwrap();
+    let look = r#"
+        cat $guest/status
+        echo "Kernel:" $(cd $guest/root && ls proc | grep '^[^0-9]')"#;
+    let status = cluster.exec(["bash", "-c", &(find("--marked-restricted") + look)]).await.unwrap();
     let line = |name: &str| line_of(&status, name);
     assert_eq!(line("Name:"), ["wisp-host"]);
     assert_eq!(line("Uid:"), ["65532"; 4]);
@@ -55,10 +50,7 @@ async fn the_pods_own_container_holds_the_namespaces_and_has_no_rights_and_no_fi
     let url = pod.serve(&cluster).await;
     assert_eq!(get(&format!("{url}/hello")).await, "hello\n");
     // The one whose network is that of the pod's component.
-    let find = r#"
-        for p in /proc/[0-9]*; do
-            [ "$(cat $p/comm 2>/dev/null)" = wisp-host ] && grep -qaz -e --marked-held $p/cmdline && guest=$p && break
-        done
+    let look = r#"
         for p in /proc/[0-9]*; do
             [ "$(tr '\0' ' ' <$p/cmdline 2>/dev/null | cut -d' ' -f1)" = /pause ] || continue
             [ "$(readlink $p/ns/net)" = "$(readlink $guest/ns/net)" ] || continue
@@ -70,7 +62,7 @@ async fn the_pods_own_container_holds_the_namespaces_and_has_no_rights_and_no_fi
             echo "Files: $(ls -A $p/root | wc -l)"
             echo "Mounts: $(wc -l <$p/mountinfo)"
         done"#;
-    let seen = cluster.exec(["bash", "-c", find]).await.unwrap();
+    let seen = cluster.exec(["bash", "-c", &(find("--marked-held") + look)]).await.unwrap();
     let line = |name: &str| line_of(&seen, name);
     assert_eq!(line("Uid:"), ["65535"; 4]);
     assert_eq!(line("CapPrm:"), ["0000000000000000"]);
