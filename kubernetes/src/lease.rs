@@ -175,13 +175,19 @@ impl Lease {
     /// Gives it up, so that a standby need not wait. To be called when this process has stopped acting as the leader.
     pub async fn release(&self) {
         let release = async {
-            let Some(mut object) = self.objects.get_opt(&self.name).await? else { return Ok(()) };
-            let spec = object.spec.get_or_insert_default();
-            if spec.holder_identity.as_deref() != Some(&self.identity) {
-                return Ok(());
+            loop {
+                let Some(mut object) = self.objects.get_opt(&self.name).await? else { return Ok(()) };
+                let spec = object.spec.get_or_insert_default();
+                if spec.holder_identity.as_deref() != Some(&self.identity) {
+                    return Ok(());
+                }
+                spec.holder_identity = Some(String::new());
+                match self.objects.replace(&self.name, &PostParams::default(), &object).await {
+                    // A renewal that was on its way came between.
+                    Err(kube::Error::Api(status)) if status.is_conflict() => {}
+                    replaced => return replaced.map(drop),
+                }
             }
-            spec.holder_identity = Some(String::new());
-            self.objects.replace(&self.name, &PostParams::default(), &object).await.map(drop)
         };
         // It ends by itself soon after.
         if let Ok(Err(error)) = timeout(CALL_TIMEOUT, release).await {

@@ -31,8 +31,7 @@ async fn a_leader_that_is_told_to_end_gives_the_lease_up() {
     let Some(rig) = rig().await else { return };
     let mut first = rig.autoscaler("autoscaler-a");
     let leader = rig.leader_besides(None).await;
-    let pid = first.child.id().unwrap().to_string();
-    assert!(tokio::process::Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    first.signal("-TERM").await;
     assert!(first.child.wait().await.unwrap().success());
     let holder = ["--namespace=wisp-system", "get", "lease/wisp-autoscaler", "-o", "jsonpath={.spec.holderIdentity}"];
     assert_eq!(rig.cluster.kubectl(holder).await.unwrap(), "");
@@ -57,12 +56,15 @@ async fn a_leader_leads_on_while_the_api_server_is_away_and_is_the_leader_afterw
     let Some(rig) = rig().await else { return };
     let mut first = rig.autoscaler("autoscaler-a");
     let leader = rig.leader_besides(None).await;
-    let _second = rig.autoscaler("autoscaler-b");
+    let second = rig.autoscaler("autoscaler-b");
     rig.until_logged("autoscaler-b", "standing by").await;
     rig.cluster.kill(Component::ApiServer).await.unwrap();
     rig.until_logged("autoscaler-a", "cannot be renewed").await;
+    // An API server that has just started may answer the one too late and the other in time, which then leads by right.
+    second.signal("-STOP").await;
     rig.cluster.start_component(Component::ApiServer).await.unwrap();
     rig.until_logged("autoscaler-a", "renewed again").await;
+    second.signal("-CONT").await;
     assert!(first.child.try_wait().unwrap().is_none(), "it runs");
     assert_eq!(rig.leader_besides(None).await, leader);
 }

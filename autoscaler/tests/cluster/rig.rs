@@ -53,6 +53,14 @@ pub(crate) struct Autoscaler {
     pub(crate) child: Child,
 }
 
+impl Autoscaler {
+    /// Sends it a signal, such as `-TERM`.
+    pub(crate) async fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("it runs").to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().await.unwrap().success());
+    }
+}
+
 /// None where no cluster can run.
 pub(crate) async fn rig() -> Option<Rig> {
     let turn = TURN.lock().await;

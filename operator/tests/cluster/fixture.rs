@@ -13,7 +13,7 @@ static CLUSTER: Shared = Shared::new(Settings::default);
 static OPERATOR: OnceCell<Operator> = OnceCell::const_new();
 
 /// What is asked for here takes a second on an idle machine; this one may be building next door.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 const SYSTEM: &str = "wisp-system";
 
 /// A running operator, and its cluster.
@@ -121,7 +121,13 @@ impl Operator {
             .spawn()
             .unwrap();
         let operator = Self { cluster, admin, artifacts, folder, _process: Process(process) };
-        operator.until_kubectl(&["get", "crds", "-o", "name"], |found| found.contains("warmpools")).await;
+        until("it leads", PATIENCE, async || {
+            let dump = reqwest::get(format!("http://{}/dump", operator.admin())).await.ok();
+            let Some(dump) = dump else { return Ok(None) };
+            Ok(dump.text().await?.contains("\"leads\":true").then_some(()))
+        })
+        .await
+        .unwrap();
         operator
     }
 

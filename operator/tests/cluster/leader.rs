@@ -72,6 +72,7 @@ async fn what_is_as_it_must_be_is_not_applied_by_the_next_operator() {
     let hosts = ["get", "ingress/stays", "-o", "jsonpath={.spec.rules[*].host}"];
     let are_back = async || Ok(cluster.kubectl(hosts).await?.contains("stays.example").then_some(()));
     until("the hosts are the function's", PATIENCE, are_back).await.unwrap();
+    until("that is counted", PATIENCE, async || Ok((second.metric(APPLIED).await > 0).then_some(()))).await.unwrap();
     assert_eq!(second.metric(APPLIED).await, 1, "nothing else was to be done");
 }
 

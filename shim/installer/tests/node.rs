@@ -128,6 +128,8 @@ async fn serves(cluster: &Cluster) {
     until("the pod is taken", PATIENCE, async || Ok(cluster.apply(&pod.to_string()).await.ok())).await.unwrap();
     cluster.wait_ready("guests", PATIENCE).await.unwrap();
     let ip = cluster.field("pod/guests", "{.status.podIP}").await.unwrap();
-    assert_eq!(ask(&format!("http://{ip}:8080/hello"), PATIENCE).await.unwrap(), "hello\n");
+    let url = format!("http://{ip}:8080/hello");
+    let said = until("the pod answers", PATIENCE, async || Ok(ask(&url, PATIENCE).await.ok())).await;
+    assert_eq!(said.unwrap(), "hello\n");
     cluster.kubectl(["delete", "pod", "guests", "--now"]).await.unwrap();
 }

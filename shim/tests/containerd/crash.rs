@@ -47,6 +47,8 @@ fn a_daemon_that_is_killed_leaves_nothing() {
     let killed = node.command("kill").args(["-KILL", &node.daemon_id("c").to_string()]).status();
     assert!(killed.unwrap().success());
     traces::expect_none(&node);
+    // containerd hears of it a moment later.
+    wait_for("the end", || (status(&node, "c") == "GONE").then_some(()));
     node.ctr_ok(&["containers", "delete", "c"]);
     // And the name is free again.
     node.run_ok(&container(&["-d"], &rootfs, "c", "sleep 1000"));

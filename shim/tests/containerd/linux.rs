@@ -122,7 +122,16 @@ fn more_processes_join_a_container() {
     let Some(node) = Node::start("exec") else { return };
     let rootfs = node.rootfs("rootfs");
     node.run_ok(&container(&["-d"], &rootfs, "c", "echo here > /tmp/mark; sleep 1000"));
-    let output = node.ctr(&["tasks", "exec", "--exec-id", "e", "c", "/bin/sh", "-c", "cat /tmp/mark; exit 5"]);
+    let output = node.ctr(&[
+        "tasks",
+        "exec",
+        "--exec-id",
+        "e",
+        "c",
+        "/bin/sh",
+        "-c",
+        "until [ -s /tmp/mark ]; do sleep 0.1; done; cat /tmp/mark; exit 5",
+    ]);
     assert_eq!(output.status.code(), Some(5), "{}\n{}", said(&output), node.log());
     assert_eq!(String::from_utf8_lossy(&output.stdout), "here\n");
     let missing = node.ctr(&["tasks", "exec", "--exec-id", "m", "c", "/bin/not-there"]);
@@ -168,13 +177,18 @@ fn a_container_out_of_memory_is_told_as_such() {
     let rootfs = node.rootfs("rootfs");
     let events = fs::File::create(node.path("events")).unwrap();
     let mut listener = node.ctr_command(&["events"]).stdout(events).spawn().unwrap();
+    let heard = || fs::read_to_string(node.path("events")).unwrap();
+    node.ctr_ok(&["namespaces", "create", "heard"]);
+    wait_for("the listener", || {
+        node.ctr_ok(&["namespaces", "label", "heard", "again=yes"]);
+        (!heard().is_empty()).then_some(())
+    });
     let script = "x=$(head -c 200000000 /dev/zero | tr '\\0' a); echo $x | wc";
     let output = node.run(&container(&["--rm", "--memory-limit", "20000000"], &rootfs, "c", script));
     assert!(!output.status.success(), "{}", said(&output));
-    let events = || fs::read_to_string(node.path("events")).unwrap();
-    wait_for("the end", || events().contains("/tasks/delete").then_some(()));
-    let (oom, exit) = (events().find("/tasks/oom"), events().find("/tasks/exit"));
-    assert!(oom.is_some() && oom < exit, "{}", events());
+    wait_for("the end", || heard().contains("/tasks/delete").then_some(()));
+    let (oom, exit) = (heard().find("/tasks/oom"), heard().find("/tasks/exit"));
+    assert!(oom.is_some() && oom < exit, "{}", heard());
     listener.kill().unwrap();
     listener.wait().unwrap();
 }

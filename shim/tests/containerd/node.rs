@@ -1,6 +1,7 @@
 //! A node: containerd with a folder, a `/run` and process numbers of its own. Whatever a test does, it ends with it.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -61,18 +62,18 @@ impl Node {
         fs::create_dir(&bin).unwrap();
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_containerd-shim-wisp-v1"), bin.join("containerd-shim-wisp-v1"))
             .unwrap();
-        let first = Command::new("unshare")
+        let mut first = Command::new("unshare")
             .args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"])
             // The first process collects orphans, as on any machine.
             .args(["bash", "-c", "mount -t tmpfs tmpfs /run && echo up && while :; do sleep 3600 & wait; done"])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        let mut said = String::new();
+        BufReader::new(first.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "up\n");
         let namespace = format!("wisp-test-{}-{name}", std::process::id());
         let mut node = Self { folder, programs, first, containerd: None, namespace };
-        wait_for("the node's /run", || {
-            fs::read_to_string(node.root().with_file_name("mounts")).ok()?.contains(" /run ").then_some(())
-        });
         fs::write(node.folder.path().join("containerd.toml"), node.configuration()).unwrap();
         fs::write(node.shim_settings(), format!("store = '{}'\n{}", node.path("store").display(), host_setting()))
             .unwrap();

@@ -95,7 +95,8 @@ async fn volumes_are_the_folders_that_the_guest_sees() {
 #[tokio::test]
 async fn probes_decide_whether_a_pod_is_ready_and_lives() {
     let Some(cluster) = cluster().await else { return };
-    let probe = |path: &str| json!({"httpGet": {"path": path, "port": 8080}, "periodSeconds": 1, "failureThreshold": 1, "timeoutSeconds": 5});
+    // Kubernetes calls a container started before its program listens: a first probe may come too early.
+    let probe = |path: &str| json!({"httpGet": {"path": path, "port": 8080}, "periodSeconds": 1, "failureThreshold": 3, "timeoutSeconds": 5});
     let pod = server(&cluster, "unready").with("containers.0.readinessProbe", probe("/status?code=503"));
     pod.start(&cluster).await;
     let url =
@@ -121,7 +122,7 @@ async fn a_request_in_flight_is_finished_when_its_pod_is_deleted() {
     let url = pod.serve(&cluster).await;
     get(&format!("{url}/hello")).await;
     let metrics = format!("{}/metrics", url.replace(":8080", ":9090"));
-    let slow = tokio::spawn(async move { try_get(&format!("{url}/sleep?ms=3000")).await });
+    let slow = tokio::spawn(async move { try_get(&format!("{url}/sleep?ms=8000")).await });
     let begun = until("the request is in flight", PATIENCE, async || {
         Ok(get(&metrics).await.lines().any(|line| line == "wisp_host_requests_in_flight 1").then_some(()))
     });

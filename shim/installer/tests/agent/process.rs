@@ -125,9 +125,13 @@ async fn what_revisions_name_is_on_the_node_whatever_goes_wrong_on_the_way() {
         .unwrap();
     assert!(!mounted.artifact("b.wisp").exists());
     std::fs::write(mounted.path("token"), "second\n").unwrap();
+    until("it asks with the new one", PATIENCE, async || {
+        Ok((operator.asked("b.wisp").last().unwrap() == "second").then_some(()))
+    })
+    .await
+    .unwrap();
     operator.answers("b.wisp", Answer::File(b"code of b".into()));
     mounted.has("b.wisp", b"code of b").await;
-    assert_eq!(operator.asked("b.wisp").last().unwrap(), "second");
 
     // The API server goes and comes back. What is not a name of an artifact leads nowhere.
     cluster.kill(Component::ApiServer).await.unwrap();
@@ -144,11 +148,13 @@ async fn what_revisions_name_is_on_the_node_whatever_goes_wrong_on_the_way() {
     mounted.has("c.wisp", b"code of c").await;
     assert_eq!(std::fs::read(mounted.artifact("seal.key")).unwrap(), [2; 32]);
 
-    let metrics = agent.ask("/metrics").await.unwrap();
-    assert!(
-        metrics.contains("wisp_node_artifacts 3") && metrics.contains("wisp_node_artifacts_missing 0"),
-        "{metrics}"
-    );
+    until("all three are there", PATIENCE, async || {
+        let metrics = agent.ask("/metrics").await?;
+        let are_there = metrics.contains("wisp_node_artifacts 3") && metrics.contains("wisp_node_artifacts_missing 0");
+        Ok(are_there.then_some(()))
+    })
+    .await
+    .unwrap();
     let pid = Pid::from_raw(agent.child.id().unwrap().cast_signed()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();
     assert!(agent.child.wait().await.unwrap().success());

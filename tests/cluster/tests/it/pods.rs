@@ -1,6 +1,8 @@
 //! Pods with ordinary images.
 
-use crate::fixture::{CLUSTER, field, get, run_hello};
+use wisp_cluster::until;
+
+use crate::fixture::{CLUSTER, PATIENCE, field, get, run_hello};
 
 #[tokio::test]
 async fn a_pod_answers_on_its_own_address_and_through_its_service() {
@@ -16,8 +18,11 @@ async fn a_pod_answers_on_its_own_address_and_through_its_service() {
 async fn logs_and_exec_reach_a_pod() {
     let Some(cluster) = CLUSTER.get().await else { return };
     run_hello(&cluster, "reached").await;
-    let log = cluster.kubectl(["logs", "reached"]).await.unwrap();
-    assert!(log.contains("serving on port 8080"), "{log}");
+    until("it has said so", PATIENCE, async || {
+        Ok(cluster.kubectl(["logs", "reached"]).await?.contains("serving on port 8080").then_some(()))
+    })
+    .await
+    .unwrap();
     let said = cluster.kubectl(["exec", "reached", "--", "/hello", "say", "in", "here"]).await.unwrap();
     assert_eq!(said, "in here\n");
 }

@@ -1,11 +1,22 @@
-//! A cluster without its API for a while, and without its power.
+//! A cluster without its API for a while, without what runs its pods, and without its power.
 
 use std::time::Duration;
 
-use wisp_cluster::{Cluster, Component, Settings, can_run, until};
+use wisp_cluster::{Cluster, Component, Settings, ask, can_run, until};
+
+use crate::start;
 
 /// The API server takes three seconds to start on an idle machine; this one may be building next door.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+const RESTARTS: &str = "{.status.containerStatuses[0].restartCount}";
+
+/// Runs the hello image.
+async fn hello(cluster: &Cluster) {
+    let image = cluster.registry().push("hello:1", &cluster.hello()).await.expect("the image is pushed");
+    cluster.kubectl(["run", "hello", "--image", &image]).await.expect("the pod is taken");
+    cluster.wait_ready("hello", PATIENCE).await.unwrap_or_else(|error| panic!("{error:#}"));
+}
 
 async fn nodes(cluster: &Cluster) -> anyhow::Result<String> {
     cluster.kubectl(["get", "nodes", "-o", "name", "--request-timeout=3s"]).await
@@ -16,7 +27,7 @@ async fn an_api_server_that_stood_still_or_died_comes_back() {
     if can_run().is_err() {
         return;
     }
-    let cluster = Cluster::start(Settings::default()).await.unwrap();
+    let cluster = start(Settings::default()).await;
     cluster.pause(Component::ApiServer).await.unwrap();
     nodes(&cluster).await.unwrap_err();
     cluster.resume(Component::ApiServer).await.unwrap();
@@ -31,23 +42,45 @@ async fn an_api_server_that_stood_still_or_died_comes_back() {
 }
 
 #[tokio::test]
+async fn pods_outlive_containerd_and_the_kubelet() {
+    if can_run().is_err() {
+        return;
+    }
+    let cluster = start(Settings::default()).await;
+    hello(&cluster).await;
+    let url = format!("http://{}:8080/", cluster.field("pod/hello", "{.status.podIP}").await.unwrap());
+    let answers = async || {
+        let said = until("it answers", PATIENCE, async || Ok(ask(&url, Duration::from_secs(6)).await.ok())).await;
+        assert_eq!(said.unwrap(), "hello from hello\n");
+    };
+    cluster.restart(Component::Containerd).await.unwrap();
+    answers().await;
+    cluster.kill(Component::Kubelet).await.unwrap();
+    answers().await;
+    cluster.start_component(Component::Kubelet).await.unwrap();
+    // Both are back: it takes both to run something in the pod.
+    let said = until("exec works again", PATIENCE, async || {
+        Ok(cluster.kubectl(["exec", "hello", "--", "/hello", "say", "back"]).await.ok())
+    });
+    assert_eq!(said.await.unwrap(), "back\n");
+    assert_eq!(cluster.field("pod/hello", RESTARTS).await.unwrap(), "0");
+}
+
+#[tokio::test]
 async fn a_node_that_lost_its_power_starts_its_pods_again() {
     if can_run().is_err() {
         return;
     }
-    let cluster = Cluster::start(Settings::default()).await.unwrap();
-    let image = cluster.registry().push("hello:1", &cluster.hello()).await.unwrap();
-    cluster.kubectl(["run", "hello", "--image", &image]).await.unwrap();
-    cluster.wait_ready("hello", PATIENCE).await.unwrap();
+    let cluster = start(Settings::default()).await;
+    hello(&cluster).await;
     let container = cluster.field("pod/hello", "{.status.containerStatuses[0].containerID}").await.unwrap();
     let container = container.trim_start_matches("containerd://").to_owned();
     assert!(tasks(&cluster).await.contains(&container));
 
     cluster.restart_node().await.unwrap();
     assert!(!tasks(&cluster).await.contains(&container));
-    let restarts = "{.status.containerStatuses[0].restartCount}";
     until("the pod is restarted", PATIENCE, async || {
-        Ok((cluster.field("pod/hello", restarts).await? == "1").then_some(()))
+        Ok((cluster.field("pod/hello", RESTARTS).await? == "1").then_some(()))
     })
     .await
     .unwrap();

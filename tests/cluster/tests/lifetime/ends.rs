@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use wisp_cluster::{Cluster, Settings, can_run, until};
 
-use crate::traces;
+use crate::{NUMBERS, start, starting, traces};
 
 /// Taking down takes half a second on an idle machine; this one may be building next door.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,7 +22,8 @@ struct Owner {
 
 impl Owner {
     /// Returns when its cluster is up.
-    fn start() -> Self {
+    async fn start() -> Self {
+        let _starting = starting().await;
         let mut command = Command::new(env!("CARGO_BIN_EXE_cluster"));
         let mut process = command.args(["up", "--foreground"]).stdout(Stdio::piped()).spawn().expect("it was built");
         let mut output = BufReader::new(process.stdout.take().expect("it is piped")).lines();
@@ -59,7 +60,7 @@ async fn a_dropped_cluster_leaves_nothing() {
     if can_run().is_err() {
         return;
     }
-    let cluster = Cluster::start(Settings::default()).await.unwrap();
+    let cluster = start(Settings::default()).await;
     let number = cluster.number();
     let name = "wisp.test/hello:1";
     cluster.import(name, &cluster.hello()).await.unwrap();
@@ -71,6 +72,7 @@ async fn a_dropped_cluster_leaves_nothing() {
     for part in ["kubelet", "hello", "pause", "wisp-n", "10.77.", "10.96.", "wisp-test-", "/run/wisp-cluster"] {
         assert!(up.iter().any(|trace| trace.contains(part)), "no {part} in {up:#?}");
     }
+    let _ended = NUMBERS.write().await;
     drop(cluster);
     assert_eq!(traces::of(number), Vec::<String>::new());
 }
@@ -80,8 +82,9 @@ async fn a_panic_takes_the_cluster_down_and_keeps_its_logs() {
     if can_run().is_err() {
         return;
     }
-    let cluster = Cluster::start(Settings::default()).await.unwrap();
+    let cluster = start(Settings::default()).await;
     let number = cluster.number();
+    let _ended = NUMBERS.write().await;
     let panicked = tokio::spawn(async move { panic!("with {cluster:?} in hand") }).await;
     assert!(panicked.unwrap_err().is_panic());
     assert_eq!(traces::of(number), Vec::<String>::new());
@@ -95,8 +98,9 @@ async fn a_cluster_goes_when_its_owner_is_interrupted() {
     if can_run().is_err() {
         return;
     }
-    let owner = Owner::start();
+    let owner = Owner::start().await;
     let number = owner.number;
+    let _ended = NUMBERS.write().await;
     owner.signal("-INT");
     assert!(owner.ended().success(), "it ends as it should");
     nothing_is_left(number).await;
@@ -107,8 +111,9 @@ async fn a_cluster_goes_when_its_owner_is_killed() {
     if can_run().is_err() {
         return;
     }
-    let owner = Owner::start();
+    let owner = Owner::start().await;
     let number = owner.number;
+    let _ended = NUMBERS.write().await;
     owner.signal("-KILL");
     owner.ended();
     nothing_is_left(number).await;
@@ -119,8 +124,9 @@ async fn what_a_killed_keeper_left_is_swept_by_the_next_start() {
     if can_run().is_err() {
         return;
     }
-    let owner = Owner::start();
+    let owner = Owner::start().await;
     let number = owner.number;
+    let _ended = NUMBERS.write().await;
     let keeper = fs::read_to_string(format!("/run/wisp-cluster/{number}/keeper")).unwrap();
     signal(keeper.trim().parse().unwrap(), "-KILL");
     owner.signal("-KILL");

@@ -1,6 +1,8 @@
 //! The containerd of older clusters.
 
-use wisp_cluster::{Cluster, Containerd, Settings, can_run};
+use wisp_cluster::{Containerd, Settings, can_run};
+
+use crate::start;
 
 #[tokio::test]
 async fn containerd_1_7_runs_pods_too() {
@@ -8,7 +10,7 @@ async fn containerd_1_7_runs_pods_too() {
         return;
     }
     let settings = Settings { containerd: Containerd::OneSeven, ..Settings::default() };
-    let cluster = Cluster::start(settings).await.unwrap();
+    let cluster = start(settings).await;
     let version =
         cluster.kubectl(["get", "nodes", "-o", "jsonpath={.items[0].status.nodeInfo.containerRuntimeVersion}"]);
     let version = version.await.unwrap();

@@ -2,13 +2,14 @@
 
 use wisp_cluster::{Cluster, Settings, can_run};
 
+use crate::start;
+
 #[tokio::test]
 async fn two_clusters_do_not_meet() {
     if can_run().is_err() {
         return;
     }
-    let (one, other) = tokio::join!(Cluster::start(Settings::default()), Cluster::start(Settings::default()));
-    let (one, other) = (one.unwrap(), other.unwrap());
+    let (one, other) = tokio::join!(start(Settings::default()), start(Settings::default()));
     assert_ne!(one.number(), other.number());
     one.kubectl(["create", "configmap", "mine"]).await.unwrap();
     other.kubectl(["get", "configmap", "mine"]).await.unwrap_err();

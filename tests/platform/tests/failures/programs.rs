@@ -35,8 +35,6 @@ async fn a_killed_leader_of_the_autoscaler_is_replaced_and_only_starts_wait_for_
     let leader = turn.leader("wisp-autoscaler").await;
     turn.kill_processes_of(&leader).await.unwrap();
     watched.wakes().await;
-    let next = turn.leader("wisp-autoscaler").await;
-    assert!(!next.is_empty(), "somebody leads");
     watched.ends_well(&turn).await;
 }
 

@@ -8,7 +8,7 @@ use anyhow::Result;
 use wisp_cluster::until;
 use wisp_platform::{DOMAIN, PATIENCE, SYSTEM, function};
 
-use self::cases::{cases, functions, sources};
+use self::cases::{cases, functions, sources, strict};
 use self::mode::Mode;
 use self::up::Up;
 use crate::platform::{Platform, platform, wisp};
@@ -39,6 +39,7 @@ async fn answers_are_the_same_with_wisp_up_and_on_a_cluster() {
         let address = deploy_on(&platform).await.unwrap();
         let mode = Mode::new("cluster", address, DOMAIN);
         until("the cluster answers", PATIENCE, async || Ok(mode.check(first).await.ok())).await.unwrap();
+        until("what has little time runs", PATIENCE, async || Ok(mode.check(&strict()).await.ok())).await.unwrap();
         differences.extend(mode.differences().await);
     }
     assert!(differences.is_empty(), "\n{}\n", differences.join("\n"));

@@ -8,7 +8,8 @@ use k8s_openapi::api::authorization::v1::{
 };
 use kube::Client;
 use kube::api::{Api, PostParams};
-use wisp_platform::{Platform, SYSTEM, hello};
+use wisp_cluster::until;
+use wisp_platform::{PATIENCE, Platform, SYSTEM, hello};
 
 use crate::platform::platform;
 
@@ -206,8 +207,13 @@ async fn functions_run_where_only_restricted_pods_may() {
     let label = ["label", "namespace", "restricted", "pod-security.kubernetes.io/enforce=restricted"];
     platform.kubectl(label).await.unwrap();
     let refused = ["-n", "restricted", "run", "root", "--image", "wisp.test/nothing:1"];
-    let refused = platform.kubectl(refused).await.unwrap_err().to_string();
-    assert!(refused.contains("violates PodSecurity"), "{refused}");
+    // A new namespace has no account yet, which is complained of first.
+    until("pods of root are refused", PATIENCE, async || {
+        let error = platform.kubectl(refused).await.unwrap_err();
+        Ok(error.to_string().contains("violates PodSecurity").then_some(()))
+    })
+    .await
+    .unwrap();
     for (name, start) in [("warm", "warm"), ("fresh", "fresh")] {
         let scaling = serde_json::json!({"idle": "3s", "start": start});
         let function = hello(&platform, name).within("restricted").with("scaling", scaling);

@@ -7,7 +7,7 @@ use crate::platform::{hello, platform};
 #[tokio::test]
 async fn the_first_request_starts_a_function_and_idleness_ends_its_last_pod() {
     let Some(platform) = platform().await else { return };
-    let function = hello(&platform, "wakes").with("scaling.idle", "3s");
+    let function = hello(&platform, "wakes").with("scaling.idle", "8s");
     function.deploy(&platform).await;
     function.until_replicas(&platform, 0).await;
     let answer = function.client(&platform).await.get("/").await.unwrap();

@@ -51,7 +51,9 @@ async fn a_release_is_tested_upgraded_under_load_taken_away_and_installed_again(
     values["test"] = json!({"patienceSeconds": 3});
     cluster.release(&["upgrade"], &values).await;
     let activators = ["-n", SYSTEM, "get", "deployment/wisp-activator", "-o", "jsonpath={.status.readyReplicas}"];
-    assert_eq!(cluster.kubectl(activators).await.unwrap(), "3");
+    // Helm waits for new pods; an old one may be on its way out yet.
+    let are_three = async || Ok((cluster.kubectl(activators).await? == "3").then_some(()));
+    until("there are three activators", PATIENCE, are_three).await.unwrap();
     load.until_more(50).await.unwrap();
     load.end_without_loss().await;
     the_test_names_what_is_away(&cluster).await;

@@ -20,7 +20,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use super::cases::{Case, Expect, cases};
+use super::cases::{Case, Expect, cases, state};
 
 /// Longer than any request timeout of a case.
 const ANSWER: Duration = Duration::from_secs(90);
@@ -28,6 +28,9 @@ const ANSWER: Duration = Duration::from_secs(90);
 const STREAMS: usize = 200;
 /// With all their streams, more than two activators' lines take together.
 const CONNECTIONS: usize = 12;
+/// By then an idle wasm instance is dropped.
+const DROPPED: Duration = Duration::from_secs(3);
+const REUSE_TRIES: usize = 5;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
@@ -56,6 +59,7 @@ impl Mode {
             ("bodies stream both ways", self.check_stream().await),
             ("trailers arrive", self.check_trailers().await),
             ("a full line refuses", self.check_full().await),
+            ("a wasm instance is reused", self.check_reuse().await),
         ];
         for (what, result) in checks {
             if let Err(error) = result {
@@ -141,6 +145,25 @@ impl Mode {
         let status = body.trailers().and_then(|trailers| trailers.get("x-status"));
         ensure!(status.is_some_and(|status| status == "ok"), "{body:?}");
         Ok(())
+    }
+
+    /// By one request after another. Not by late ones: a wasm instance that was idle for a second is dropped.
+    async fn check_reuse(&self) -> Result<()> {
+        let mut reused = Ok(());
+        for _ in 0..REUSE_TRIES {
+            reused = async {
+                for requests in 1..=3 {
+                    self.check(&state("pooled", requests)).await?;
+                }
+                Ok(())
+            }
+            .await;
+            if reused.is_ok() {
+                break;
+            }
+            tokio::time::sleep(DROPPED).await;
+        }
+        reused
     }
 
     /// One request has the only slot, as many as may wait do, and the next is refused at once.
