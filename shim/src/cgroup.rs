@@ -208,6 +208,9 @@ pub(crate) fn hide() -> io::Result<()> {
     Ok(empty::cover(Path::new(DEFAULT_CGROUP_ROOT))?)
 }
 
+/// Of a tenth of a second each; containerd gives five seconds to what takes a dead shim's containers away.
+const REMOVE_TRIES: usize = 40;
+
 /// The cgroup that was or will be made for a container, by the name in its OCI spec.
 pub(crate) struct Named {
     manager: AnyCgroupManager,
@@ -248,9 +251,17 @@ impl Named {
         self.done(self.manager.freeze(FreezerState::Thawed))
     }
 
-    /// Kills whoever is left in the cgroup and removes it.
+    /// Kills whoever is left in the cgroup and removes it. Blocks for up to four seconds, while they die.
     pub(crate) fn remove(&self) -> Result<(), CgroupError> {
-        self.done(self.manager.remove())
+        let mut removed = self.done(self.manager.remove());
+        // It gives up in a tenth of a second, which one with much memory, or on a busy node, takes to die.
+        for _ in 1..REMOVE_TRIES {
+            if removed.is_ok() {
+                break;
+            }
+            removed = self.done(self.manager.remove());
+        }
+        removed
     }
 
     fn done<E: std::fmt::Display>(&self, result: Result<(), E>) -> Result<(), CgroupError> {

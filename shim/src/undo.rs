@@ -18,8 +18,8 @@ pub(crate) enum UndoError {
     Io { what: String, source: io::Error },
 }
 
-/// Takes away all that is left of the container `id`; nothing is an answer too. Blocks for up to a second, while the
-/// kernel lets go of processes.
+/// Takes away all that is left of the container `id`; nothing is an answer too. Blocks for some seconds at most,
+/// while the kernel lets go of processes.
 ///
 /// # Errors
 /// When something stays. It is still remembered then, and may be tried again.

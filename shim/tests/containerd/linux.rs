@@ -172,6 +172,20 @@ fn a_program_that_is_not_there_is_an_error_with_its_name() {
 }
 
 #[test]
+fn processes_that_are_long_to_die_are_waited_for() {
+    let Some(node) = Node::start("slow") else { return };
+    let rootfs = node.rootfs("rootfs");
+    // It is outlived by one with memory that the kernel takes a while to take back; none ends with the first where the
+    // process namespace is not its own.
+    let script = "dd if=/dev/zero bs=2000M count=1 | (head -c 1 > /tmp/full; sleep 1000) & \
+                  until [ -s /tmp/full ]; do sleep 0.1; done; exit 3";
+    node.run_ok(&container(&["-d", "--with-ns", "pid:/proc/1/ns/pid"], &rootfs, "c", script));
+    wait_for("the end", || (status(&node, "c") == "STOPPED").then_some(()));
+    assert!(delete(&node, "c").contains("exit code 3"));
+    traces::expect_none(&node);
+}
+
+#[test]
 fn a_container_out_of_memory_is_told_as_such() {
     let Some(node) = Node::start("oom") else { return };
     let rootfs = node.rootfs("rootfs");
