@@ -50,6 +50,18 @@ async fn a_link_comes_back_when_the_server_does() {
     stop.cancel();
 }
 
+#[tokio::test]
+async fn who_speaks_to_nobody_does_not_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let stop = CancellationToken::new();
+    let mut link = control::instance_link(ControlEndpoint::unix(&folder.path().join("nobody.sock")), stop.clone());
+    for _ in 0..3 * control::CHANNEL_MESSAGES {
+        within(link.up.send(InstanceUp::default())).await.unwrap();
+    }
+    assert!(matches!(within(link.events.recv()).await, Some(LinkEvent::Disconnected { .. })));
+    stop.cancel();
+}
+
 struct Certificates {
     ca: String,
     server: (String, String),

@@ -94,7 +94,8 @@ impl<R: Rpc> Reconnecting<R> {
     async fn run(&mut self) {
         let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_CAP);
         loop {
-            let reason = match self.connect().await {
+            let connecting = connect::<R>(&self.endpoint);
+            let reason = match unheard(&mut self.up, connecting).await {
                 Ok((sender, stream)) => {
                     let began = Instant::now();
                     let reason = self.carry(sender, stream).await;
@@ -110,15 +111,8 @@ impl<R: Rpc> Reconnecting<R> {
             if self.events.send(LinkEvent::Disconnected { reason }).await.is_err() {
                 return;
             }
-            tokio::time::sleep(backoff.wait()).await;
+            unheard(&mut self.up, tokio::time::sleep(backoff.wait())).await;
         }
-    }
-
-    async fn connect(&mut self) -> Result<(mpsc::Sender<R::Up>, Streaming<R::Down>), String> {
-        let channel = self.endpoint.connect().await.map_err(|error| error.to_string())?;
-        let (sender, messages) = mpsc::channel(CHANNEL_MESSAGES);
-        let opened = R::open(channel, ReceiverStream::new(messages)).await;
-        opened.map(|response| (sender, response.into_inner())).map_err(|status| status.message().to_owned())
     }
 
     /// Carries messages until the stream ends; says why it did.
@@ -147,6 +141,26 @@ impl<R: Rpc> Reconnecting<R> {
                     Err(status) => return status.message().to_owned(),
                 },
             }
+        }
+    }
+}
+
+type Opened<R> = (mpsc::Sender<<R as Rpc>::Up>, Streaming<<R as Rpc>::Down>);
+
+async fn connect<R: Rpc>(endpoint: &ControlEndpoint) -> Result<Opened<R>, String> {
+    let channel = endpoint.connect().await.map_err(|error| error.to_string())?;
+    let (sender, messages) = mpsc::channel(CHANNEL_MESSAGES);
+    let opened = R::open(channel, ReceiverStream::new(messages)).await;
+    opened.map(|response| (sender, response.into_inner())).map_err(|status| status.message().to_owned())
+}
+
+/// Drops what is said meanwhile: nobody hears it, it would be out of date later, and who says it must not wait for that.
+async fn unheard<Up, T>(up: &mut mpsc::Receiver<Up>, meanwhile: impl Future<Output = T>) -> T {
+    let mut meanwhile = std::pin::pin!(meanwhile);
+    loop {
+        tokio::select! {
+            done = &mut meanwhile => return done,
+            Some(_) = up.recv() => {}
         }
     }
 }

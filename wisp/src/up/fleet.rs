@@ -203,7 +203,8 @@ impl Fleet {
     fn spawn(&self, instance: &str, folder: &Path) -> std::io::Result<(Child, Pid)> {
         let host = &self.host;
         let mut command = Command::new(&host.program);
-        command.args(["host", "warm", "--exit-with-parent", "--namespace", "", "--token-fd", "0"]);
+        command.args(["host", "warm", "--namespace", "", "--token-fd", "0"]);
+        command.arg("--exit-with-parent").arg(std::process::id().to_string());
         command.arg("--control").arg(format!("unix:{}", host.control.display()));
         command.arg("--listen").arg(format!("unix:{}", folder.join("s").display()));
         command.arg("--seal-key").arg(&host.seal_key).args(["--instance", instance]);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use rustix::process::{Pid, getppid, set_parent_process_death_signal};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -52,17 +53,21 @@ pub struct WarmArgs {
     /// The installation's key, which seals the artifacts that it may load.
     #[arg(long)]
     pub seal_key: PathBuf,
-    /// Drain when the parent process ends.
-    #[arg(long)]
-    pub exit_with_parent: bool,
+    /// Drain when this process ends, which is the parent.
+    #[arg(long, value_name = "PID")]
+    pub exit_with_parent: Option<i32>,
     /// What every host takes.
     #[command(flatten)]
     pub common: CommonArgs,
 }
 
 pub(super) fn run(args: WarmArgs) -> anyhow::Result<Exit> {
-    if args.exit_with_parent {
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+    if let Some(parent) = args.exit_with_parent {
+        set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+        // The signal does not come when it ended before that.
+        if Pid::as_raw(getppid()) != parent {
+            return Ok(Exit::Drained);
+        }
     }
     let beginning = Beginning {
         endpoint: args.control.clone(),

@@ -148,7 +148,8 @@ impl Control {
         std::fs::write(&token, "secret\n").unwrap();
         let control = format!("unix:{}", self.endpoint.display());
         let args = ["warm", "--control", &control, "--instance", "i-1", "--token-file", token.to_str().unwrap()];
-        let rest = ["--listen", &self.listen, "--seal-key", key.to_str().unwrap(), "--exit-with-parent"];
+        let parent = std::process::id().to_string();
+        let rest = ["--listen", &self.listen, "--seal-key", key.to_str().unwrap(), "--exit-with-parent", &parent];
         start(&[&args[..], &rest[..], more].concat())
     }
 
@@ -189,6 +190,14 @@ pub(crate) fn specialize(revision: &str, artifact: wire::Artifact) -> instance_d
         ..wire::HostSpec::default()
     };
     instance_down::Message::Specialize(wire::Specialize { spec: Some(spec) })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warm_instance_whose_parent_is_gone_already_does_not_stay() {
+    // Which it finds out before it looks at anything that it was given.
+    let nothing = ["--control", "unix:/no", "--token-fd", "0", "--listen", "unix:/no", "--seal-key", "/no"];
+    let mut process = start(&[&["warm", "--instance", "i-1", "--exit-with-parent", "4194305"][..], &nothing].concat());
+    assert!(process.ended().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
