@@ -253,15 +253,13 @@ impl Named {
 
     /// Kills whoever is left in the cgroup and removes it. Blocks for up to four seconds, while they die.
     pub(crate) fn remove(&self) -> Result<(), CgroupError> {
-        let mut removed = self.done(self.manager.remove());
         // It gives up in a tenth of a second, which one with much memory, or on a busy node, takes to die.
         for _ in 1..REMOVE_TRIES {
-            if removed.is_ok() {
-                break;
+            if self.manager.remove().is_ok() {
+                return Ok(());
             }
-            removed = self.done(self.manager.remove());
         }
-        removed
+        self.done(self.manager.remove())
     }
 
     fn done<E: std::fmt::Display>(&self, result: Result<(), E>) -> Result<(), CgroupError> {

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use anyhow::Result;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
-use wisp_cluster::{Cluster, Lent, Settings, Shared, until};
+use wisp_cluster::{Cluster, Lent, Settings, Shared, ask, until};
 
 static CLUSTER: Shared = Shared::new(Settings::default);
 static OPERATOR: OnceCell<Operator> = OnceCell::const_new();
@@ -15,6 +16,16 @@ static OPERATOR: OnceCell<Operator> = OnceCell::const_new();
 /// What is asked for here takes a second on an idle machine; this one may be building next door.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 const SYSTEM: &str = "wisp-system";
+
+/// What an operator shows at its admin port.
+pub(crate) async fn shown(admin: SocketAddr, path: &str) -> Result<String> {
+    ask(&format!("http://{admin}/{path}"), PATIENCE).await
+}
+
+/// Whether it says that it leads.
+pub(crate) async fn leads(admin: SocketAddr) -> bool {
+    shown(admin, "dump").await.is_ok_and(|dump| dump.contains("\"leads\":true"))
+}
 
 /// A running operator, and its cluster.
 pub(crate) struct Operator {
@@ -121,13 +132,7 @@ impl Operator {
             .spawn()
             .unwrap();
         let operator = Self { cluster, admin, artifacts, folder, _process: Process(process) };
-        until("it leads", PATIENCE, async || {
-            let dump = reqwest::get(format!("http://{}/dump", operator.admin())).await.ok();
-            let Some(dump) = dump else { return Ok(None) };
-            Ok(dump.text().await?.contains("\"leads\":true").then_some(()))
-        })
-        .await
-        .unwrap();
+        until("it leads", PATIENCE, async || Ok(leads(admin).await.then_some(()))).await.unwrap();
         operator
     }
 

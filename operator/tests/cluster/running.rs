@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use wisp_cluster::{Cluster, Settings, until};
 
-use crate::fixture::{free_port, guest};
+use crate::fixture::{free_port, guest, leads, shown};
 
 /// This machine may be building next door.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -56,18 +56,8 @@ impl Running {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let running = Self { process, admin };
-        until("it leads", PATIENCE, async || {
-            Ok(running.get("dump").await.filter(|dump| dump.contains("\"leads\":true")))
-        })
-        .await
-        .unwrap();
-        running
-    }
-
-    async fn get(&self, path: &str) -> Option<String> {
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        client.get(format!("http://{}/{path}", self.admin)).send().await.ok()?.text().await.ok()
+        until("it leads", PATIENCE, async || Ok(leads(admin).await.then_some(()))).await.unwrap();
+        Self { process, admin }
     }
 
     /// How many functions it has looked at.
@@ -77,7 +67,7 @@ impl Running {
 
     /// The sum of all that begin so.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
-        let metrics = self.get("metrics").await.unwrap_or_default();
+        let metrics = shown(self.admin, "metrics").await.unwrap_or_default();
         let of_name = metrics.lines().filter(|line| line.starts_with(name));
         of_name.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
     }

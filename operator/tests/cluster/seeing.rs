@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use wisp_cluster::until;
 
-use crate::fixture::{Function, PATIENCE, operator};
+use crate::fixture::{Function, PATIENCE, operator, shown};
 
 #[tokio::test]
 async fn describe_tells_what_happened_to_a_function() {
@@ -67,11 +67,9 @@ async fn the_dump_shows_what_the_operator_sees() {
     let failing = function.renamed("dumpfails").with("component", missing);
     failing.apply().await;
     failing.until_reason("ImageNotFound").await;
-    let url = format!("http://{}/dump", operator.admin());
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
     // The status is written first, and the next try is queued after that.
     let dump = until("the next try is queued", PATIENCE, async || {
-        let dump: Value = serde_json::from_str(&client.get(&url).send().await?.text().await?)?;
+        let dump: Value = serde_json::from_str(&shown(operator.admin(), "dump").await?)?;
         let mut queued = dump["queued"].as_array().context("the queue")?.iter();
         Ok(queued.any(|entry| entry["what"] == "compile default/dumpfails").then_some(dump))
     })

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use wisp_cluster::{Cluster, Component, Containerd, Image, Settings, ask, can_run, static_programs, until};
+use wisp_cluster::{Cluster, Component, Containerd, Image, Settings, ask_until, can_run, static_programs, until};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// A folder of the node's own: its `/opt` is this machine's.
@@ -128,8 +128,6 @@ async fn serves(cluster: &Cluster) {
     until("the pod is taken", PATIENCE, async || Ok(cluster.apply(&pod.to_string()).await.ok())).await.unwrap();
     cluster.wait_ready("guests", PATIENCE).await.unwrap();
     let ip = cluster.field("pod/guests", "{.status.podIP}").await.unwrap();
-    let url = format!("http://{ip}:8080/hello");
-    let said = until("the pod answers", PATIENCE, async || Ok(ask(&url, PATIENCE).await.ok())).await;
-    assert_eq!(said.unwrap(), "hello\n");
+    assert_eq!(ask_until(&format!("http://{ip}:8080/hello"), PATIENCE).await.unwrap(), "hello\n");
     cluster.kubectl(["delete", "pod", "guests", "--now"]).await.unwrap();
 }

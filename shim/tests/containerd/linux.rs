@@ -122,16 +122,8 @@ fn more_processes_join_a_container() {
     let Some(node) = Node::start("exec") else { return };
     let rootfs = node.rootfs("rootfs");
     node.run_ok(&container(&["-d"], &rootfs, "c", "echo here > /tmp/mark; sleep 1000"));
-    let output = node.ctr(&[
-        "tasks",
-        "exec",
-        "--exec-id",
-        "e",
-        "c",
-        "/bin/sh",
-        "-c",
-        "until [ -s /tmp/mark ]; do sleep 0.1; done; cat /tmp/mark; exit 5",
-    ]);
+    let script = "until [ -s /tmp/mark ]; do sleep 0.1; done; cat /tmp/mark; exit 5";
+    let output = node.ctr(&["tasks", "exec", "--exec-id", "e", "c", "/bin/sh", "-c", script]);
     assert_eq!(output.status.code(), Some(5), "{}\n{}", said(&output), node.log());
     assert_eq!(String::from_utf8_lossy(&output.stdout), "here\n");
     let missing = node.ctr(&["tasks", "exec", "--exec-id", "m", "c", "/bin/not-there"]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::Value;
 use tokio::sync::OnceCell;
-use wisp_cluster::{Cluster, Lent, Settings, Shared, ask, can_run, static_programs, until};
+use wisp_cluster::{Cluster, Lent, Settings, Shared, ask, ask_until, can_run, static_programs, until};
 
 static CLUSTER: Shared = Shared::new(settings);
 static IMAGES: OnceCell<()> = OnceCell::const_new();
@@ -179,7 +179,7 @@ pub(crate) async fn field(cluster: &Cluster, object: &str, path: &str) -> String
 
 /// Asks from this machine, until there is an answer.
 pub(crate) async fn get(url: &str) -> String {
-    until(&format!("{url} answers"), PATIENCE, async || Ok(try_get(url).await.ok())).await.unwrap()
+    ask_until(url, PATIENCE).await.unwrap()
 }
 
 pub(crate) async fn get_json(url: &str) -> Value {
@@ -187,6 +187,5 @@ pub(crate) async fn get_json(url: &str) -> Value {
 }
 
 pub(crate) async fn try_get(url: &str) -> Result<String> {
-    // A connection that is tried too early must not use up the time of the tries after it.
     ask(url, Duration::from_secs(10)).await
 }

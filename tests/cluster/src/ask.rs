@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
+use crate::until;
+
+/// A connection that is tried too early must not use up the time of the tries after it.
+const TRY: Duration = Duration::from_secs(10);
+
 /// What `url` answers with success, asked once and for at most `timeout`.
 ///
 /// # Errors
@@ -16,4 +21,12 @@ pub async fn ask(url: &str, timeout: Duration) -> Result<String> {
         answer.body_mut().read_to_string()
     };
     tokio::task::spawn_blocking(ask).await?.map_err(|error| anyhow!(error))
+}
+
+/// What `url` answers with success, asked until it does.
+///
+/// # Errors
+/// When there is no such answer within `patience`.
+pub async fn ask_until(url: &str, patience: Duration) -> Result<String> {
+    until(&format!("{url} answers"), patience, async || Ok(ask(url, TRY).await.ok())).await
 }

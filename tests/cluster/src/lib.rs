@@ -36,7 +36,7 @@ mod settings;
 mod shared;
 mod wisp;
 
-pub use ask::ask;
+pub use ask::{ask, ask_until};
 pub use cluster::Cluster;
 pub use component::Component;
 pub use deadline::until;

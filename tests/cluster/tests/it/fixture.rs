@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use wisp_cluster::{Cluster, Settings, Shared, ask, until};
+use wisp_cluster::{Cluster, Settings, Shared, ask, ask_until};
 
 pub(crate) static CLUSTER: Shared = Shared::new(Settings::default);
 
@@ -46,10 +46,9 @@ pub(crate) async fn field(cluster: &Cluster, object: &str, path: &str) -> String
 
 /// Asks from this machine, until there is an answer.
 pub(crate) async fn get(url: &str) -> String {
-    until(&format!("{url} answers"), PATIENCE, async || Ok(try_get(url).await.ok())).await.expect("it answers in time")
+    ask_until(url, PATIENCE).await.expect("it answers in time")
 }
 
 pub(crate) async fn try_get(url: &str) -> Result<String> {
-    // A connection that is tried too early must not use up the time of the tries after it.
     ask(url, Duration::from_secs(6)).await
 }

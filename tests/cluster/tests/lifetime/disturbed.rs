@@ -1,22 +1,10 @@
 //! A cluster without its API for a while, without what runs its pods, and without its power.
 
-use std::time::Duration;
+use wisp_cluster::{Cluster, Component, Settings, ask_until, until};
 
-use wisp_cluster::{Cluster, Component, Settings, ask, can_run, until};
-
-use crate::start;
-
-/// The API server takes three seconds to start on an idle machine; this one may be building next door.
-const PATIENCE: Duration = Duration::from_secs(90);
+use crate::{PATIENCE, hello, start};
 
 const RESTARTS: &str = "{.status.containerStatuses[0].restartCount}";
-
-/// Runs the hello image.
-async fn hello(cluster: &Cluster) {
-    let image = cluster.registry().push("hello:1", &cluster.hello()).await.expect("the image is pushed");
-    cluster.kubectl(["run", "hello", "--image", &image]).await.expect("the pod is taken");
-    cluster.wait_ready("hello", PATIENCE).await.unwrap_or_else(|error| panic!("{error:#}"));
-}
 
 async fn nodes(cluster: &Cluster) -> anyhow::Result<String> {
     cluster.kubectl(["get", "nodes", "-o", "name", "--request-timeout=3s"]).await
@@ -24,10 +12,7 @@ async fn nodes(cluster: &Cluster) -> anyhow::Result<String> {
 
 #[tokio::test]
 async fn an_api_server_that_stood_still_or_died_comes_back() {
-    if can_run().is_err() {
-        return;
-    }
-    let cluster = start(Settings::default()).await;
+    let Some(cluster) = start(Settings::default()).await else { return };
     cluster.pause(Component::ApiServer).await.unwrap();
     nodes(&cluster).await.unwrap_err();
     cluster.resume(Component::ApiServer).await.unwrap();
@@ -43,16 +28,10 @@ async fn an_api_server_that_stood_still_or_died_comes_back() {
 
 #[tokio::test]
 async fn pods_outlive_containerd_and_the_kubelet() {
-    if can_run().is_err() {
-        return;
-    }
-    let cluster = start(Settings::default()).await;
+    let Some(cluster) = start(Settings::default()).await else { return };
     hello(&cluster).await;
     let url = format!("http://{}:8080/", cluster.field("pod/hello", "{.status.podIP}").await.unwrap());
-    let answers = async || {
-        let said = until("it answers", PATIENCE, async || Ok(ask(&url, Duration::from_secs(6)).await.ok())).await;
-        assert_eq!(said.unwrap(), "hello from hello\n");
-    };
+    let answers = async || assert_eq!(ask_until(&url, PATIENCE).await.unwrap(), "hello from hello\n");
     cluster.restart(Component::Containerd).await.unwrap();
     answers().await;
     cluster.kill(Component::Kubelet).await.unwrap();
@@ -68,10 +47,7 @@ async fn pods_outlive_containerd_and_the_kubelet() {
 
 #[tokio::test]
 async fn a_node_that_lost_its_power_starts_its_pods_again() {
-    if can_run().is_err() {
-        return;
-    }
-    let cluster = start(Settings::default()).await;
+    let Some(cluster) = start(Settings::default()).await else { return };
     hello(&cluster).await;
     let container = cluster.field("pod/hello", "{.status.containerStatuses[0].containerID}").await.unwrap();
     let container = container.trim_start_matches("containerd://").to_owned();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use wisp_cluster::{Cluster, Settings, can_run, until};
 
-use crate::{NUMBERS, start, starting, traces};
+use crate::{NUMBERS, start, traces};
 
 /// Taking down takes half a second on an idle machine; this one may be building next door.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,9 +21,10 @@ struct Owner {
 }
 
 impl Owner {
-    /// Returns when its cluster is up.
-    async fn start() -> Self {
-        let _starting = starting().await;
+    /// Returns when its cluster is up; none where none can run.
+    async fn start() -> Option<Self> {
+        can_run().ok()?;
+        let _starting = NUMBERS.read().await;
         let mut command = Command::new(env!("CARGO_BIN_EXE_cluster"));
         let mut process = command.args(["up", "--foreground"]).stdout(Stdio::piped()).spawn().expect("it was built");
         let mut output = BufReader::new(process.stdout.take().expect("it is piped")).lines();
@@ -31,7 +32,7 @@ impl Owner {
         let number = first.split_whitespace().nth(1).and_then(|word| word.parse().ok());
         let number = number.unwrap_or_else(|| panic!("cluster up prints its number: {first:?}"));
         assert!(output.any(|line| line.is_ok_and(|line| line == "leave with Ctrl-C")));
-        Self { process, output, number }
+        Some(Self { process, output, number })
     }
 
     fn signal(&self, name: &str) {
@@ -57,10 +58,7 @@ async fn nothing_is_left(number: u8) {
 
 #[tokio::test]
 async fn a_dropped_cluster_leaves_nothing() {
-    if can_run().is_err() {
-        return;
-    }
-    let cluster = start(Settings::default()).await;
+    let Some(cluster) = start(Settings::default()).await else { return };
     let number = cluster.number();
     let name = "wisp.test/hello:1";
     cluster.import(name, &cluster.hello()).await.unwrap();
@@ -79,10 +77,7 @@ async fn a_dropped_cluster_leaves_nothing() {
 
 #[tokio::test]
 async fn a_panic_takes_the_cluster_down_and_keeps_its_logs() {
-    if can_run().is_err() {
-        return;
-    }
-    let cluster = start(Settings::default()).await;
+    let Some(cluster) = start(Settings::default()).await else { return };
     let number = cluster.number();
     let _ended = NUMBERS.write().await;
     let panicked = tokio::spawn(async move { panic!("with {cluster:?} in hand") }).await;
@@ -95,10 +90,7 @@ async fn a_panic_takes_the_cluster_down_and_keeps_its_logs() {
 
 #[tokio::test]
 async fn a_cluster_goes_when_its_owner_is_interrupted() {
-    if can_run().is_err() {
-        return;
-    }
-    let owner = Owner::start().await;
+    let Some(owner) = Owner::start().await else { return };
     let number = owner.number;
     let _ended = NUMBERS.write().await;
     owner.signal("-INT");
@@ -108,10 +100,7 @@ async fn a_cluster_goes_when_its_owner_is_interrupted() {
 
 #[tokio::test]
 async fn a_cluster_goes_when_its_owner_is_killed() {
-    if can_run().is_err() {
-        return;
-    }
-    let owner = Owner::start().await;
+    let Some(owner) = Owner::start().await else { return };
     let number = owner.number;
     let _ended = NUMBERS.write().await;
     owner.signal("-KILL");
@@ -121,10 +110,7 @@ async fn a_cluster_goes_when_its_owner_is_killed() {
 
 #[tokio::test]
 async fn what_a_killed_keeper_left_is_swept_by_the_next_start() {
-    if can_run().is_err() {
-        return;
-    }
-    let owner = Owner::start().await;
+    let Some(owner) = Owner::start().await else { return };
     let number = owner.number;
     let _ended = NUMBERS.write().await;
     let keeper = fs::read_to_string(format!("/run/wisp-cluster/{number}/keeper")).unwrap();

@@ -1,15 +1,12 @@
 //! Clusters beside one another.
 
-use wisp_cluster::{Cluster, Settings, can_run};
+use wisp_cluster::{Cluster, Settings};
 
 use crate::start;
 
 #[tokio::test]
 async fn two_clusters_do_not_meet() {
-    if can_run().is_err() {
-        return;
-    }
-    let (one, other) = tokio::join!(start(Settings::default()), start(Settings::default()));
+    let (Some(one), Some(other)) = tokio::join!(start(Settings::default()), start(Settings::default())) else { return };
     assert_ne!(one.number(), other.number());
     one.kubectl(["create", "configmap", "mine"]).await.unwrap();
     other.kubectl(["get", "configmap", "mine"]).await.unwrap_err();

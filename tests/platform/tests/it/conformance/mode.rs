@@ -149,21 +149,20 @@ impl Mode {
 
     /// By one request after another. Not by late ones: a wasm instance that was idle for a second is dropped.
     async fn check_reuse(&self) -> Result<()> {
-        let mut reused = Ok(());
-        for _ in 0..REUSE_TRIES {
-            reused = async {
-                for requests in 1..=3 {
-                    self.check(&state("pooled", requests)).await?;
-                }
-                Ok(())
-            }
-            .await;
-            if reused.is_ok() {
-                break;
+        for _ in 1..REUSE_TRIES {
+            if self.check_three().await.is_ok() {
+                return Ok(());
             }
             tokio::time::sleep(DROPPED).await;
         }
-        reused
+        self.check_three().await
+    }
+
+    async fn check_three(&self) -> Result<()> {
+        for requests in 1..=3 {
+            self.check(&state("pooled", requests)).await?;
+        }
+        Ok(())
     }
 
     /// One request has the only slot, as many as may wait do, and the next is refused at once.
