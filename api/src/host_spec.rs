@@ -54,24 +54,23 @@ pub enum SourceError {
     },
 }
 
-/// All that a host needs to serve the function, but its revision's name and its volumes' folders.
-///
-/// # Errors
-/// What the environment names and `sources` lacks.
+/// All that a host needs to serve the function, but its revision's name and its volumes' folders. `env` is its
+/// [`environment`].
+#[must_use]
 pub fn host_spec(
     key: &FunctionKey,
     spec: &WasmFunctionSpec,
     artifact: Artifact,
-    sources: &Sources,
-) -> Result<HostSpec, SourceError> {
+    env: BTreeMap<String, String>,
+) -> HostSpec {
     let limits = &spec.limits;
-    Ok(HostSpec {
+    HostSpec {
         namespace: key.namespace.clone(),
         function: key.name.clone(),
         revision: String::new(),
         artifact: Some(artifact),
         args: spec.args.clone(),
-        env: environment(key, spec, sources)?,
+        env: env.into_iter().collect(),
         config: spec.config.clone().into_iter().collect(),
         preopens: Vec::new(),
         outbound: spec.capabilities.outbound.clone(),
@@ -86,7 +85,7 @@ pub fn host_spec(
             slots: spec.concurrency.slots,
             reuse_requests: spec.concurrency.requests_per_wasm_instance(),
         }),
-    })
+    }
 }
 
 /// The folders that the guest sees. `folder` says where the host finds a volume; empty for a folder that the host makes.

@@ -29,6 +29,10 @@ pub struct RevisionRecord {
     pub traffic: Traffic,
     /// Where its instances come from.
     pub start: Start,
+    /// Why it gets no new instances at present, in a sentence: those who wait for one are answered with it. What runs is
+    /// kept.
+    #[serde(default)]
+    pub obstacle: Option<String>,
 }
 
 /// Whether a revision gets traffic.
@@ -70,6 +74,7 @@ pub(crate) struct Checked {
     pub(crate) windows: Vec<Window>,
     pub(crate) traffic: Traffic,
     pub(crate) start: Start,
+    pub(crate) obstacle: Option<String>,
 }
 
 impl RevisionRecord {
@@ -93,7 +98,7 @@ impl RevisionRecord {
         if !problems.is_empty() {
             return Err(RecordError { key: self.key, problems: problems.join("; ") });
         }
-        let Self { key, spec, artifact_bytes, policy, traffic, start, .. } = self;
-        Ok(Checked { key, spec: Arc::new(spec), artifact_bytes, policy, windows, traffic, start })
+        let Self { key, spec, artifact_bytes, policy, traffic, start, obstacle, .. } = self;
+        Ok(Checked { key, spec: Arc::new(spec), artifact_bytes, policy, windows, traffic, start, obstacle })
     }
 }

@@ -54,13 +54,12 @@ impl Fleet {
         if self.fitting(revision).next().is_some() { StartKind::Warm } else { StartKind::Fresh }
     }
 
-    // Warm => Claimed, or Claimed => Claimed after a broken stream. The order goes to the one revision that it has.
+    // (Warm | Expected) => Claimed, or Claimed => Claimed after a broken stream. The order names the one revision that it
+    // has. One whose revision has yet to come gets it then.
     pub(super) fn specialize(&mut self, name: &Name) {
         let Some(instance) = self.instances.get(name) else { return };
         let (Some(stream), Some(revision)) = (instance.stream, instance.revision.clone()) else { return };
-        let Some(known) = self.revisions.get(&revision) else {
-            return self.stop(name, "its revision was deleted before it got it");
-        };
+        let Some(known) = self.revisions.get(&revision).filter(|known| known.record.obstacle.is_none()) else { return };
         let spec = known.record.spec.as_ref().clone();
         let message =
             InstanceDown { message: Some(instance_down::Message::Specialize(Specialize { spec: Some(spec) })) };

@@ -79,6 +79,7 @@ pub(super) fn revision(function: &str) -> RevisionRecord {
         schedule: Vec::new(),
         traffic: Traffic::Active,
         start: Start::Warm,
+        obstacle: None,
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Instance {
     pub(super) slots: u32,
     /// `None` while it is not connected.
     pub(super) stream: Option<StreamId>,
+    /// Said of itself that it has no revision yet, when it connected.
+    pub(super) is_empty: bool,
     /// Set once, and never to another one.
     pub(super) revision: Option<Name>,
     /// Where it is in its life.
@@ -105,6 +107,7 @@ impl Instance {
             address: String::new(),
             slots: 1,
             stream: None,
+            is_empty: false,
             revision: None,
             phase: Phase::Expected,
             entered: now,
@@ -128,6 +131,11 @@ impl Instance {
             Phase::Claimed => self.stream.is_some(),
             _ => false,
         }
+    }
+
+    /// True for one that was started for a revision and has yet to be told it.
+    pub(super) fn awaits_order(&self) -> bool {
+        self.phase == Phase::Expected && self.is_empty && self.stream.is_some()
     }
 
     /// True for a warm instance that can be told its revision now.

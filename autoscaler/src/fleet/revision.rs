@@ -123,8 +123,8 @@ impl Fleet {
             }
         } else {
             self.revisions.insert(name.clone(), Revision::new(record));
-            self.meet_members(&name);
         }
+        self.meet_members(&name);
         let revision = &self.revisions[&name];
         if revision.wants_preparing() {
             self.shelf.add(&revision.record);
@@ -133,15 +133,18 @@ impl Fleet {
         self.look_at(&name);
     }
 
-    // Its instances may have connected before the catalog came.
+    // Its instances may have connected before the catalog came, or before it could say all.
     fn meet_members(&mut self, name: &Name) {
         let members: Vec<Name> = self.members.get(name).into_iter().flatten().cloned().collect();
         let timeout = self.revisions[name].request_timeout();
         for member in &members {
-            if let (Some(instance), Some(timeout)) = (self.instances.get_mut(member), timeout) {
-                instance.request_timeout = timeout;
+            let Some(instance) = self.instances.get_mut(member) else { continue };
+            instance.request_timeout = timeout.unwrap_or(instance.request_timeout);
+            if instance.awaits_order() {
+                self.specialize(member);
+            } else {
+                self.set_deadline(member);
             }
-            self.set_deadline(member);
         }
     }
 

@@ -12,6 +12,9 @@ use super::{Fleet, Name, name_of};
 use crate::actuation::Actuation;
 use crate::event::{Effect, Fact, StartKind};
 
+/// A revision that cannot start is looked at again after this long.
+const OBSTACLE_LOOK: Duration = Duration::from_secs(60);
+
 impl Fleet {
     pub(super) fn request_start(&mut self, name: &Name, count: u32) {
         let now = self.now;
@@ -21,7 +24,7 @@ impl Fleet {
         self.out.push(Effect::Actuate(Actuation::Start { revision, count }));
     }
 
-    /// Somebody started an instance.
+    /// Somebody started an instance. To a new leader its revision may have yet to come.
     pub(super) fn expect(&mut self, instance: &str, token: String, revision: Option<&RevisionKey>) {
         let (name, revision) = (Name::from(instance), revision.map(name_of));
         let is_new = !self.instances.contains_key(&name);
@@ -43,7 +46,8 @@ impl Fleet {
         }
         if self.revisions.contains_key(&revision) {
             self.look_at(&revision);
-        } else {
+        } else if self.settings.settle.is_zero() {
+            // No instance is older than the catalog: its revision was deleted while it was started.
             self.dismiss(&name, Withdrawal::Deleted);
         }
     }
@@ -123,8 +127,13 @@ impl Fleet {
     }
 
     pub(super) fn allowance(&self, name: &Name) -> Allowance {
-        let backoff = self.revisions.get(name).and_then(|revision| revision.backoff.as_ref());
-        backoff.map_or(Allowance::All, |backoff| backoff.allowance(self.now))
+        let Some(revision) = self.revisions.get(name) else { return Allowance::All };
+        if let Some(obstacle) = &revision.record.obstacle {
+            let answer = Answer { reason: "SourceMissing".into(), message: obstacle.clone() };
+            // Its end is told.
+            return Allowance::Nothing { until: self.now + OBSTACLE_LOOK, answer: Some(answer) };
+        }
+        revision.backoff.as_ref().map_or(Allowance::All, |backoff| backoff.allowance(self.now))
     }
 
     /// Tells those who wait that it is in vain, unless something may still come for them.

@@ -178,13 +178,25 @@ impl Actuator {
     }
 
     async fn claim(&self, instance: &str, revision: &RevisionKey) -> Written {
-        let function = match lock(&self.view).revision(revision) {
-            Some(found) => found.spec.function.clone(),
+        let function = match self.function_of(revision).await {
+            Ok(Some(function)) => function,
             // Its revision was deleted since: so will be the pod.
-            None => return Written::Done,
+            Ok(None) => return Written::Done,
+            Err(problem) => return Written::Again(problem),
         };
         let labels = json!({ LABEL_POOL: null, LABEL_FUNCTION: function, LABEL_REVISION: revision.name });
         self.patch_pod(instance, |pod| json!({ "metadata": { "uid": pod.uid, "labels": labels } })).await
+    }
+
+    // A host may come back to a new leader before the watch has brought its revision.
+    async fn function_of(&self, key: &RevisionKey) -> Result<Option<String>, String> {
+        if let Some(known) = lock(&self.view).revision(key) {
+            return Ok(Some(known.spec.function.clone()));
+        }
+        let revisions: Api<WasmRevision> = Api::namespaced(self.client.clone(), &key.namespace);
+        let found = timeout(CALL_TIMEOUT, revisions.get_opt(&key.name)).await;
+        let found = found.map_err(|_| "no answer in time".to_owned())?.map_err(|error| error.to_string())?;
+        Ok(found.map(|found| found.spec.function))
     }
 
     async fn mark(&self, instance: &str, work: &Work) -> Written {

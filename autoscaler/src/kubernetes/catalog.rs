@@ -143,20 +143,38 @@ impl Catalog {
 
     async fn follow(&mut self, dirty: BTreeSet<RevisionKey>) -> Result<(), HandleError> {
         for key in dirty {
-            match self.record(&key).await {
+            let lacking = match self.record(&key).await {
                 Ok(record) => {
-                    self.incomplete.remove(&key);
-                    self.tell(key, record).await?;
+                    let lacking = record.as_ref().and_then(|record| record.obstacle.clone());
+                    let record = record.map(|record| self.with_what_was_known(record));
+                    self.tell(key.clone(), record).await?;
+                    lacking
                 }
-                Err(reason) => {
-                    if self.incomplete.insert(key.clone(), reason.clone()).as_ref() != Some(&reason) {
-                        tracing::warn!(revision = %key, reason, "a revision cannot start; it is tried again");
-                        self.announcer.announce(announce::News::CannotStart { revision: key, why: reason });
-                    }
-                }
+                Err(unknown) => Some(unknown),
+            };
+            match lacking {
+                Some(lacking) => self.lacks(&key, lacking),
+                None => drop(self.incomplete.remove(&key)),
             }
         }
         Ok(())
+    }
+
+    // A revision that could start goes on with the values that it had.
+    fn with_what_was_known(&self, record: RevisionRecord) -> RevisionRecord {
+        match self.told.get(&record.key) {
+            Some(told) if record.obstacle.is_some() && told.obstacle.is_none() => {
+                RevisionRecord { spec: told.spec.clone(), obstacle: None, ..record }
+            }
+            _ => record,
+        }
+    }
+
+    fn lacks(&mut self, key: &RevisionKey, why: String) {
+        if self.incomplete.insert(key.clone(), why.clone()).as_ref() != Some(&why) {
+            tracing::warn!(revision = %key, why, "a revision cannot start; it is tried again");
+            self.announcer.announce(announce::News::CannotStart { revision: key.clone(), why });
+        }
     }
 
     async fn record(&mut self, key: &RevisionKey) -> Result<Option<RevisionRecord>, String> {
@@ -165,7 +183,7 @@ impl Catalog {
             None => BTreeSet::new(),
         };
         let sources = self.environment.get(&wanted).await?;
-        lock(&self.view).record(key, &sources).map_err(|error| error.to_string())
+        Ok(lock(&self.view).record(key, &sources))
     }
 
     async fn tell(&mut self, key: RevisionKey, record: Option<RevisionRecord>) -> Result<(), HandleError> {

@@ -12,6 +12,8 @@ use wisp_api::sources::{Data, SourceKey, SourceKind, Sources, of_config_map, of_
 
 /// Values are asked for again after this long.
 pub(crate) const REFRESH: Duration = Duration::from_secs(60);
+/// What is not there is looked for again after this long: somebody is about to create it.
+const ABSENT: Duration = Duration::from_secs(2);
 /// Calls at once.
 const CALLS_MAX: usize = 16;
 /// One call of the API server.
@@ -29,6 +31,12 @@ struct Known {
     asked: Instant,
 }
 
+impl Known {
+    fn lasts(&self) -> Duration {
+        if self.data.is_some() { REFRESH } else { ABSENT }
+    }
+}
+
 impl Environment {
     pub(crate) fn new(client: Client) -> Self {
         Self { client, known: HashMap::new() }
@@ -40,7 +48,7 @@ impl Environment {
     /// When one cannot be asked for and was never seen.
     pub(crate) async fn get(&mut self, wanted: &BTreeSet<SourceKey>) -> Result<Sources, String> {
         let now = Instant::now();
-        let is_fresh = |key: &&SourceKey| self.known.get(key).is_some_and(|known| known.asked + REFRESH > now);
+        let is_fresh = |key: &&SourceKey| self.known.get(key).is_some_and(|known| known.asked + known.lasts() > now);
         let stale: Vec<SourceKey> = wanted.iter().filter(|key| !is_fresh(key)).cloned().collect();
         let calls = stale.into_iter().map(|key| {
             let client = self.client.clone();

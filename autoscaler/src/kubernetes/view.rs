@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Resource, ResourceExt};
 use wisp_api::fit::fits_pool;
-use wisp_api::host_spec::{SourceError, host_spec, preopens};
+use wisp_api::host_spec::{environment, host_spec, preopens};
 use wisp_api::names::{DEFAULT_POOL, VOLUMES_DIR};
 use wisp_api::revision::CompiledArtifact;
 use wisp_api::scaling::{Class, Scaling, Start as StartWish};
@@ -119,20 +119,20 @@ impl View {
         self.revisions.iter()
     }
 
-    /// The record of a revision that can serve; none while it is not there, being deleted, or not compiled.
-    ///
-    /// # Errors
-    /// What its environment names and `sources` lacks.
-    pub(crate) fn record(&self, key: &RevisionKey, sources: &Sources) -> Result<Option<RevisionRecord>, SourceError> {
-        let Some(revision) = self.revisions.get(key).filter(|found| found.metadata.deletion_timestamp.is_none()) else {
-            return Ok(None);
-        };
-        let Some(compiled) = self.artifact(revision) else { return Ok(None) };
+    /// The record of a revision that can serve; none while it is not there, being deleted, or not compiled. It cannot
+    /// start while its environment names what `sources` lacks.
+    pub(crate) fn record(&self, key: &RevisionKey, sources: &Sources) -> Option<RevisionRecord> {
+        let revision = self.revisions.get(key).filter(|found| found.metadata.deletion_timestamp.is_none())?;
+        let compiled = self.artifact(revision)?;
         let template =
             &WasmFunctionSpec { scaling: self.scaling(key, revision).clone(), ..revision.spec.template.clone() };
         let function = FunctionKey::new(&key.namespace, &revision.spec.function);
         let artifact = Artifact { digest: revision.spec.digest.clone(), path: compiled.file.clone() };
-        let mut spec = host_spec(&function, template, artifact, sources)?;
+        let (env, obstacle) = match environment(&function, template, sources) {
+            Ok(env) => (env, None),
+            Err(lacking) => (BTreeMap::new(), Some(lacking.to_string())),
+        };
+        let mut spec = host_spec(&function, template, artifact, env);
         spec.revision.clone_from(&key.name);
         spec.preopens = preopens(template, |volume| Path::new(VOLUMES_DIR).join(&volume.name).display().to_string());
         let has_traffic = self.functions.get(&function).is_some_and(|found| named(found).contains(&key.name));
@@ -144,6 +144,7 @@ impl View {
             schedule: template.scaling.schedule.clone(),
             traffic: if has_traffic { Traffic::Active } else { Traffic::Inactive },
             start: self.start(key, template),
+            obstacle,
         };
         if !self.is_new(revision) {
             record.policy.initial = 0;
@@ -151,11 +152,11 @@ impl View {
         if template.scaling.class == Class::External {
             // A policy has a maximum of 1 at least: a revision that shall have none is as good as not there.
             if revision.spec.replicas == 0 {
-                return Ok(None);
+                return None;
             }
             follow_replicas(&mut record, revision.spec.replicas);
         }
-        Ok(Some(record))
+        Some(record)
     }
 
     fn artifact<'a>(&self, revision: &'a WasmRevision) -> Option<&'a CompiledArtifact> {
@@ -261,7 +262,7 @@ mod tests {
     }
 
     fn record(view: &View) -> Option<RevisionRecord> {
-        view.record(&key(), &Sources::default()).unwrap()
+        view.record(&key(), &Sources::default())
     }
 
     #[test]
@@ -371,7 +372,7 @@ mod tests {
         let mut view = view();
         let env = json!({"env": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]});
         view.apply_revision(revision(env, 0, "amd64", "f1"));
-        let error = view.record(&key(), &Sources::default()).unwrap_err();
-        assert!(error.to_string().contains("Secret \"s\" in namespace \"shop\""), "{error}");
+        let obstacle = record(&view).unwrap().obstacle.unwrap();
+        assert!(obstacle.contains("Secret \"s\" in namespace \"shop\""), "{obstacle}");
     }
 }

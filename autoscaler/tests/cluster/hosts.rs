@@ -5,11 +5,11 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use wisp_api::wire::{
     DemandDown, DemandHello, DemandUp, InstanceDown, InstanceHello, InstanceReady, InstanceState, InstanceUp, PROTOCOL,
-    Wake, demand_up, instance_down, instance_up,
+    StartFailed, Wake, demand_down, demand_up, instance_down, instance_up,
 };
 use wisp_chassis::control::{ControlEndpoint, Link, LinkEvent, demand_link, instance_link};
 use wisp_cluster::until;
@@ -94,6 +94,45 @@ impl Activator {
         let hello = DemandHello { protocol: PROTOCOL, activator: "a".to_owned(), token };
         link.up.send(DemandUp { message: Some(demand_up::Message::Hello(hello)) }).await.unwrap();
         Self { link, _shutdown: shutdown.drop_guard() }
+    }
+
+    /// Until an update names the pod's instance.
+    async fn until_it_knows(&mut self, pod: &Pod) {
+        let uid = pod.metadata.uid.as_deref().unwrap();
+        let named = async {
+            loop {
+                if let demand_down::Message::Endpoints(update) = self.next().await
+                    && update.revisions.iter().flat_map(|it| &it.endpoints).any(|endpoint| endpoint.instance == uid)
+                {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, named).await.expect("the instance is an endpoint");
+    }
+
+    /// What those are told who wait for a revision.
+    async fn start_failure(&mut self, revision: &str) -> StartFailed {
+        let told = async {
+            loop {
+                self.wake(revision).await;
+                let next = tokio::time::timeout(Duration::from_secs(1), self.next());
+                if let Ok(demand_down::Message::StartFailed(failed)) = next.await {
+                    return failed;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, told).await.expect("it is told")
+    }
+
+    async fn next(&mut self) -> demand_down::Message {
+        loop {
+            match self.link.events.recv().await.unwrap() {
+                LinkEvent::Message(DemandDown { message: Some(message) }) => return message,
+                LinkEvent::Disconnected { reason } => panic!("the stream ended: {reason}"),
+                _ => {}
+            }
+        }
     }
 
     async fn wake(&self, revision: &str) {
@@ -191,4 +230,53 @@ async fn a_fresh_function_is_scaled_and_an_external_one_is_left_alone() {
     let mut host = Host::connect(endpoint, hello).await;
     assert_eq!(host.specialized().await.revision, "fresh-00001");
     assert_eq!(rig.revisions().get("keda-00001").await.unwrap().spec.replicas, 0);
+}
+
+/// `spec.env` with a variable from a Secret that is not there.
+fn env_of(secret: &str) -> Value {
+    json!([{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": secret, "key": "key"}}}])
+}
+
+async fn create_secret(rig: &Rig, name: &str) {
+    let secret = ["create", "secret", "generic", name, "--namespace", SHOP, "--from-literal=key=v"];
+    rig.cluster.kubectl(secret).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_leader_leaves_alone_what_runs_though_it_cannot_say_what_for() {
+    let Some(rig) = rig().await else { return };
+    rig.function_with_environment("kept", json!({"start": "fresh"}), env_of("kept")).await;
+    let pod = rig.pod("kept-1", ("wisp.dev/revision", "kept-00001")).await;
+    let _autoscaler = rig.autoscaler("autoscaler-a");
+    let endpoint = rig.endpoint(rig.leader_besides(None).await);
+    let serves = InstanceHello {
+        state: InstanceState::Ready.into(),
+        revision: "kept-00001".to_owned(),
+        ..hello(&pod, &rig.proof(NODE, &pod))
+    };
+    let mut host = Host::connect(endpoint.clone(), serves).await;
+    let mut activator = Activator::connect(&rig, endpoint).await;
+    activator.until_it_knows(&pod).await;
+    assert!(host.is_let_in().await);
+    let annotations = rig.pods().get("kept-1").await.unwrap().annotations().clone();
+    assert!(!annotations.contains_key("wisp.dev/stop"), "{annotations:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_function_that_lacks_a_secret_is_told_until_it_is_there() {
+    let Some(rig) = rig().await else { return };
+    rig.function_with_environment("bare", json!({"start": "fresh"}), env_of("bare")).await;
+    let _autoscaler = rig.autoscaler("autoscaler-a");
+    let endpoint = rig.endpoint(rig.leader_besides(None).await);
+    let mut activator = Activator::connect(&rig, endpoint).await;
+    let failed = activator.start_failure("bare-00001").await;
+    assert_eq!(failed.reason, "SourceMissing");
+    assert!(failed.message.contains("Secret \"bare\""), "{failed:?}");
+    create_secret(&rig, "bare").await;
+    until("it is started", PATIENCE, async || {
+        activator.wake("bare-00001").await;
+        Ok((rig.revisions().get("bare-00001").await?.spec.replicas > 0).then_some(()))
+    })
+    .await
+    .unwrap();
 }

@@ -27,7 +27,7 @@ pub(crate) const SYSTEM: &str = "wisp-system";
 /// The functions' namespace.
 pub(crate) const SHOP: &str = "shop";
 
-/// Where the pods of tests are. There is no such node, so nothing becomes of them.
+/// Where the pods of tests are. No kubelet runs it, so nothing becomes of them.
 pub(crate) const NODE: &str = "elsewhere";
 
 const IDENTITY_KEY: [u8; KEY_BYTES] = [7; KEY_BYTES];
@@ -79,6 +79,9 @@ async fn prepare(cluster: &Lent, client: &Client) {
         cluster.apply(&std::fs::read_to_string(crds.join(file)).unwrap()).await.unwrap();
     }
     cluster.definitions_are_served().await.unwrap();
+    // Pods of a node that is not there are deleted after a while.
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}});
+    cluster.apply(&node.to_string()).await.unwrap();
     for name in [SYSTEM, SHOP] {
         let namespace = serde_json::from_value::<Namespace>(json!({"metadata": {"name": name}})).unwrap();
         Api::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
@@ -110,7 +113,7 @@ fn certificates() -> (TempDir, String) {
 impl Rig {
     /// What an earlier test left.
     async fn clean(&self) {
-        for kind in ["wasmfunctions", "wasmrevisions", "pods"] {
+        for kind in ["wasmfunctions", "wasmrevisions", "pods", "secrets"] {
             let delete = ["delete", kind, "--all", "--namespace", SHOP, "--grace-period=0", "--force"];
             self.cluster.kubectl(delete).await.unwrap();
         }
@@ -170,8 +173,13 @@ impl Rig {
 
     /// A function with one revision that is compiled and gets all traffic.
     pub(crate) async fn function(&self, name: &str, scaling: Value) {
+        self.function_with_environment(name, scaling, json!([])).await;
+    }
+
+    /// The same, with `spec.env`.
+    pub(crate) async fn function_with_environment(&self, name: &str, scaling: Value, env: Value) {
         let (revision, template) =
-            (format!("{name}-00001"), json!({"component": {"image": "a/b:1"}, "scaling": scaling}));
+            (format!("{name}-00001"), json!({"component": {"image": "a/b:1"}, "scaling": scaling, "env": env}));
         let object = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "wisp.dev/v1alpha1", "kind": kind, "metadata": {"name": name, "namespace": SHOP}, "spec": spec});
         self.cluster.apply(&object("WasmFunction", name, template.clone()).to_string()).await.unwrap();
         let spec = json!({"function": name, "digest": format!("sha256:{name}"), "template": template});
@@ -193,6 +201,7 @@ impl Rig {
                 "serviceAccountName": "hosts",
                 "restartPolicy": "Never",
                 "nodeName": NODE,
+                "tolerations": [{"operator": "Exists"}],
                 "containers": [{"name": "instance", "image": "none:1"}],
             },
         });

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 use wisp_activator::Index;
 use wisp_api::function::WasmFunctionSpec;
-use wisp_api::host_spec::{SourceError, host_spec};
+use wisp_api::host_spec::{SourceError, environment, host_spec};
 use wisp_api::key::{FunctionKey, RevisionKey};
 use wisp_api::route::{self, FunctionRoute, Place};
 use wisp_api::scaling::Class;
@@ -112,7 +112,8 @@ impl Deployer {
         let folder = folder_of(origin);
         // Before compiling, which takes longest.
         let volumes = spec::volume_files(key, spec, sources).map_err(missing)?;
-        let mut host = host_spec(key, spec, wisp_api::wire::Artifact::default(), sources).map_err(missing)?;
+        let env = environment(key, spec, sources).map_err(missing)?;
+        let mut host = host_spec(key, spec, wisp_api::wire::Artifact::default(), env);
         host.preopens = spec::preopens(spec, Path::new(""), &folder);
         check_folders(&host)?;
         let compiled = self.components.compile(&spec.component, &folder).await?;
@@ -274,6 +275,7 @@ fn record(key: &FunctionKey, spec: &WasmFunctionSpec, revision: &StoredRevision,
         schedule: spec.scaling.schedule.clone(),
         traffic: if of.has_traffic { Traffic::Active } else { Traffic::Inactive },
         start,
+        obstacle: None,
     }
 }
 

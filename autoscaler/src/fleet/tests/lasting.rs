@@ -21,7 +21,11 @@ fn woken() -> World {
 }
 
 fn leader_that_begins_anew() -> World {
-    World::with(Settings { settle: seconds(5), admission: Admission::Anyone, warm_instances: 0, ..Settings::default() })
+    World::with(Settings { admission: Admission::Anyone, ..settings_of_a_leader() })
+}
+
+fn settings_of_a_leader() -> Settings {
+    Settings { settle: seconds(5), warm_instances: 0, ..Settings::default() }
 }
 
 #[test]
@@ -139,6 +143,42 @@ fn a_new_leader_learns_everything_from_those_who_hold_it() {
     world.after(seconds(4));
     assert_eq!(world.endpoints("a", "hello"), ["h1", "h2"]);
     assert_eq!(world.asked(), [], "nothing was started for what was there already");
+}
+
+#[test]
+fn a_new_leader_leaves_alone_what_runs_until_it_knows_what_for() {
+    let mut world = World::with(settings_of_a_leader());
+    world.activator("a");
+    for instance in ["h1", "h2", "h3"] {
+        world.expect(instance, Some("hello"));
+    }
+    world.hello("h1", InstanceState::Ready, &name("hello"));
+    // As its node tells of it when it connects.
+    world.expect("h1", Some("hello"));
+    world.hello("h2", InstanceState::Warm, "");
+    world.after(seconds(3));
+    assert_eq!(world.asked(), []);
+    world.apply(revision("hello").min(3));
+    assert!(world.is_given("h2", "hello"), "it waited for its order");
+    world.ready("h2");
+    world.hello("h3", InstanceState::Ready, &name("hello"));
+    world.after(seconds(10));
+    assert_eq!(world.endpoints("a", "hello"), ["h1", "h2", "h3"]);
+    assert_eq!(world.asked(), []);
+    assert_eq!(["h1", "h2", "h3"].map(|instance| world.drains(instance)), [0; 3]);
+}
+
+#[test]
+fn an_instance_whose_revision_never_comes_is_stopped() {
+    let mut world = World::with(settings_of_a_leader());
+    world.expect("h1", Some("gone"));
+    world.hello("h1", InstanceState::Warm, "");
+    world.expect("h2", Some("gone"));
+    world.after(seconds(29));
+    assert_eq!(world.asked(), []);
+    world.after(seconds(2));
+    let stop = |instance: &str| Actuation::Stop { instance: instance.into() };
+    assert_eq!(world.asked(), [stop("h1"), stop("h2")]);
 }
 
 #[test]

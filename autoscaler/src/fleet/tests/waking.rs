@@ -317,3 +317,23 @@ fn decisions_explain_themselves() {
     assert_eq!(last.decision.inputs.waiting, 3);
     assert_eq!(world.fleet.explained("default/other-00001"), None);
 }
+
+#[test]
+fn a_revision_that_lacks_something_keeps_what_runs_and_answers_those_who_wait() {
+    let mut world = World::new();
+    let mut lacking = revision("hello").min(1);
+    lacking.obstacle = Some("no Secret".into());
+    world.apply(lacking.clone());
+    world.activator("a");
+    world.warm("w1");
+    world.wake("a", "hello", 1);
+    assert!(!world.is_given("w1", "hello"));
+    assert_eq!(world.activators["a"].failures[0].message, "no Secret");
+    world.fresh("h1", "hello");
+    world.apply(lacking);
+    world.after(seconds(60));
+    assert_eq!(world.endpoints("a", "hello"), ["h1"]);
+    world.exit("h1");
+    world.apply(revision("hello").min(1));
+    assert!(world.is_given("w1", "hello"));
+}
