@@ -27,10 +27,12 @@ use crate::workers::WorkerId;
 
 /// Instances that one request may be offered to. More dead ones than this in a row are no bad luck.
 const ATTEMPTS_MAX: usize = 16;
-/// When all instances say that their slots are taken though slots were counted as free: how long the end of a request
-/// that was cut off may be on its way. Then twice as long, and so on.
-const FULL_PAUSE_FIRST: Duration = Duration::from_millis(2);
-const FULL_PAUSE_MAX: Duration = Duration::from_millis(100);
+/// When all instances say that their slots are taken though some were counted as free: how long the end of a request that
+/// was cut off may be on its way. Then twice as long, and so on.
+const PAUSE_FIRST: Duration = Duration::from_millis(2);
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+/// When all instances refused for another reason: how long the autoscaler may take to name others.
+const OTHERS_WITHIN: Duration = Duration::from_secs(1);
 /// What a waiting request holds besides its head: its task, and the connection's buffer.
 const WAITING_BASE_BYTES: u64 = 2 * 1024;
 /// What hyper may have read of a body that nobody asked for; an HTTP/2 client may send a window.
@@ -60,7 +62,8 @@ struct Passage<'a> {
     tried: Vec<EndpointId>,
     /// Of these, those that had no slot, and may have one again.
     full: Vec<EndpointId>,
-    full_pause: Duration,
+    pause: Duration,
+    others_until: Option<Instant>,
     turn: Option<Turn>,
     timing: Timing,
 }
@@ -127,7 +130,8 @@ impl Proxy {
             hit,
             tried: Vec::new(),
             full: Vec::new(),
-            full_pause: FULL_PAUSE_FIRST,
+            pause: PAUSE_FIRST,
+            others_until: None,
             turn: None,
             timing: Timing::default(),
         };
@@ -179,8 +183,7 @@ impl Proxy {
                 Ok(Admitted::Now(permit)) => return Ok(permit),
                 Ok(Admitted::Later(waiting)) => break waiting,
                 Err(NoPlace::Full(full)) => return Err(Refusal::QueueFull(full)),
-                Err(NoPlace::Exhausted) if passage.full.is_empty() => return Err(Refusal::Unreachable),
-                Err(NoPlace::Exhausted) => passage.pause_while_full().await?,
+                Err(NoPlace::Exhausted) => passage.pause().await?,
             }
         };
         let (began, capacity) = (Instant::now(), waiting.capacity);
@@ -255,14 +258,14 @@ impl Passage<'_> {
         }
     }
 
-    /// A client that left, or a deadline, frees a slot here before the instance knows.
-    async fn pause_while_full(&mut self) -> Result<(), Refusal> {
-        let end = Instant::now() + self.full_pause;
-        sleep_until(end.min(self.deadline)).await;
-        if end >= self.deadline {
-            return Err(self.timeout_waiting());
+    /// A client that left, or a deadline, frees a slot here before the instance knows; others are named a little late.
+    async fn pause(&mut self) -> Result<(), Refusal> {
+        let end = Instant::now() + self.pause;
+        if self.full.is_empty() && end > *self.others_until.get_or_insert(end + OTHERS_WITHIN) {
+            return Err(Refusal::Unreachable);
         }
-        self.full_pause = (self.full_pause * 2).min(FULL_PAUSE_MAX);
+        timeout_at(self.deadline, sleep_until(end)).await.map_err(|_| self.timeout_waiting())?;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
         let full = std::mem::take(&mut self.full);
         self.tried.retain(|id| !full.contains(id));
         Ok(())

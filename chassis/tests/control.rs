@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -60,6 +61,38 @@ async fn who_speaks_to_nobody_does_not_wait() {
     }
     assert!(matches!(within(link.events.recv()).await, Some(LinkEvent::Disconnected { .. })));
     stop.cancel();
+}
+
+#[tokio::test]
+async fn what_was_said_last_is_heard_before_a_link_has_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.sock");
+    let (stop, (sender, mut incoming)) = (CancellationToken::new(), mpsc::channel(1));
+    let server = tokio::spawn({
+        let (path, stop) = (path.clone(), stop.clone());
+        async move { control::serve_unix(&path, sender, stop).await }
+    });
+    let mut link = control::instance_link(ControlEndpoint::unix(&path), stop.clone());
+    let Some(Incoming::Instance(mut peer)) = within(incoming.recv()).await else { panic!("no stream") };
+    while !matches!(within(link.events.recv()).await, Some(LinkEvent::Connected)) {}
+    // More than the channels on the way hold.
+    let said = 4 * control::CHANNEL_MESSAGES;
+    let speaker = tokio::spawn(async move {
+        for _ in 0..said {
+            link.up.send(InstanceUp::default()).await.unwrap();
+        }
+        link.close().await;
+    });
+    for _ in 0..said {
+        assert!(!speaker.is_finished());
+        assert_eq!(within(peer.up.recv()).await, Some(InstanceUp::default()));
+    }
+    assert_eq!(within(peer.up.recv()).await, None);
+    drop(peer);
+    within(speaker).await.unwrap();
+    assert!(within(incoming.recv()).now_or_never().is_none(), "it does not come back");
+    stop.cancel();
+    within(server).await.unwrap().unwrap();
 }
 
 struct Certificates {

@@ -82,6 +82,11 @@ async fn a_refusal_by_the_host_goes_to_another_instance() {
     let refused = rig.client().await.get("hello.test", "/").await;
     assert_eq!((refused.status.as_u16(), refused.error()), (503, "unreachable"));
     assert_eq!(busy.requests(), 2);
+
+    let waiting = spawn_get(rig.addr, "hello.test", "/");
+    until("it was refused", || busy.requests() == 3).await;
+    rig.autoscaler.endpoints(HELLO, &[free.endpoint(1)]).await;
+    assert_eq!(waiting.await.unwrap().body, "free");
 }
 
 #[tokio::test]
@@ -136,14 +141,18 @@ async fn what_crosses_with_the_end_of_an_idle_connection_is_sent_once_more_if_it
         }
     };
     let (one, two) = (Instance::unix("one", handler).await, Instance::unix("two", says("two")).await);
-    rig.autoscaler.endpoints(HELLO, &[one.endpoint(1)]).await;
-    let mut client = rig.client().await;
-    assert_eq!(client.get("hello.test", "/").await.body, "one");
     rig.autoscaler.endpoints(HELLO, &[one.endpoint(1), two.endpoint(1)]).await;
-    breaks.store(true, Ordering::SeqCst);
+    let mut client = rig.client().await;
     eventually("one breaks and the other answers", async || {
-        assert_eq!(client.get("hello.test", "/").await.status, 200);
-        !breaks.load(Ordering::SeqCst)
+        breaks.store(false, Ordering::SeqCst);
+        if client.get("hello.test", "/").await.body != "one" {
+            return false;
+        }
+        breaks.store(true, Ordering::SeqCst);
+        let (answer, broke) = (client.get("hello.test", "/").await, !breaks.load(Ordering::SeqCst));
+        // On a machine that stalls it is lost so late that it may have been worked on.
+        assert!(answer.status == 200 || (broke && answer.status == 502), "{answer:?}");
+        broke && answer.status == 200
     })
     .await;
     breaks.store(true, Ordering::SeqCst);

@@ -93,7 +93,7 @@ struct Reconnecting<R: Rpc> {
 impl<R: Rpc> Reconnecting<R> {
     async fn run(&mut self) {
         let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_CAP);
-        loop {
+        while !self.up.is_closed() {
             let connecting = connect::<R>(&self.endpoint);
             let reason = match unheard(&mut self.up, connecting).await {
                 Ok((sender, stream)) => {
@@ -129,7 +129,10 @@ impl<R: Rpc> Reconnecting<R> {
                             return "the autoscaler stopped reading".to_owned();
                         }
                     }
-                    None => return "the link was dropped".to_owned(),
+                    None => {
+                        drop(sender);
+                        return self.until_heard(stream).await;
+                    }
                 },
                 message = stream.message() => match message {
                     Ok(Some(message)) => {
@@ -142,6 +145,16 @@ impl<R: Rpc> Reconnecting<R> {
                 },
             }
         }
+    }
+
+    /// The autoscaler ends its side when it has read ours to the end.
+    async fn until_heard(&self, mut stream: Streaming<R::Down>) -> String {
+        let heard = async { while let Ok(Some(_)) = stream.message().await {} };
+        tokio::select! {
+            () = heard => {}
+            () = self.events.closed() => {}
+        }
+        "the link was closed".to_owned()
     }
 }
 

@@ -17,6 +17,15 @@ pub struct Link<Up, Down> {
     pub events: mpsc::Receiver<LinkEvent<Down>>,
 }
 
+impl<Up, Down> Link<Up, Down> {
+    /// Says nothing more, and waits until the autoscaler has heard all that was said, or the stream is down.
+    pub async fn close(self) {
+        let Self { up, mut events } = self;
+        drop(up);
+        while let Some(LinkEvent::Connected | LinkEvent::Message(_)) = events.recv().await {}
+    }
+}
+
 /// What happens on a [`Link`].
 #[derive(Debug, PartialEq)]
 pub enum LinkEvent<Down> {

@@ -39,8 +39,8 @@ use self::waiting::{Order, Waiting, Wanted};
 /// Artifacts that a warm instance holds at most; each costs mappings and some memory.
 const PREPARED_MAX: usize = 64;
 
-/// Time for the stream to carry what was said last, before the process ends with it.
-const LAST_WORDS: Duration = Duration::from_millis(100);
+/// The longest that the autoscaler may take to hear what was said last, before the process ends.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Words for [`wire::InstanceFailed::reason`].
 const FAILED_TO_LOAD: &str = "ArtifactNotLoaded";
@@ -138,7 +138,7 @@ impl Instance {
             };
             if let Some(exit) = ended {
                 if exit != Exit::Drained {
-                    tokio::time::sleep(LAST_WORDS).await;
+                    let _late = tokio::time::timeout(LAST_WORDS, link.close()).await;
                 }
                 return exit;
             }
