@@ -197,16 +197,23 @@ fn complaint(stderr: &[u8], status: std::process::ExitStatus) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
+    use crate::reaper::CHILDREN;
 
     /// A program in the host's place; what it is asked is the store's business, how it is asked is ours.
     fn store(folder: &Path, script: &str) -> Store {
         let host = folder.join("wisp-host");
-        fs::write(&host, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&host, fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by another process: a file that this one has open for writing, a neighbour's child has, too, and then
+        // it cannot be run.
+        let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$0" && chmod 755 "$0""#;
+        let _children = CHILDREN.blocking_read();
+        assert!(Command::new("/bin/sh").args(["-c", write]).arg(&host).arg(script).status().unwrap().success());
         Store::open(&folder.join("store"), &host).unwrap()
+    }
+
+    fn ensure(store: &Store, digest: Option<&str>) -> Result<(), ArtifactError> {
+        let _children = CHILDREN.blocking_read();
+        store.ensure(file_of(b"\0asm").unwrap(), digest).map(drop)
     }
 
     fn answers(folder: &Path) -> String {
@@ -224,7 +231,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path(), &answers(folder.path()));
         assert!(store.known("sha256:ab").is_none());
-        store.ensure(file_of(b"\0asm").unwrap(), Some("sha256:ab")).unwrap();
+        ensure(&store, Some("sha256:ab")).unwrap();
         assert!(store.known("sha256:ab").is_some());
     }
 
@@ -232,7 +239,7 @@ mod tests {
     fn what_is_known_is_forgotten_with_another_host_or_without_the_code() {
         let folder = tempfile::tempdir().unwrap();
         let first = store(folder.path(), &answers(folder.path()));
-        first.ensure(file_of(b"\0asm").unwrap(), None).unwrap();
+        ensure(&first, None).unwrap();
         let second = store(folder.path(), "exit 1 # another host");
         assert!(second.known("sha256:ab").is_none());
         assert!(first.known("sha256:ab").is_some());
@@ -244,7 +251,7 @@ mod tests {
     fn the_hosts_words_are_handed_on() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path(), "cat > /dev/null; echo 'no export that fits' >&2; exit 65");
-        let error = store.ensure(file_of(b"\0asm").unwrap(), None).unwrap_err();
+        let error = ensure(&store, None).unwrap_err();
         assert_eq!(error.to_string(), "no export that fits");
     }
 
@@ -252,7 +259,7 @@ mod tests {
     fn other_bytes_than_the_digest_says_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(folder.path(), &answers(folder.path()));
-        let error = store.ensure(file_of(b"\0asm").unwrap(), Some("sha256:cd")).unwrap_err();
+        let error = ensure(&store, Some("sha256:cd")).unwrap_err();
         assert!(matches!(error, ArtifactError::Digest(_)));
     }
 

@@ -100,6 +100,10 @@ fn exit_status(status: WaitStatus) -> u32 {
     status.exit_status().or_else(signaled).unwrap_or(SIGNALED).cast_unsigned()
 }
 
+/// Read by each test that waits for a child: the reaper's own test collects all that there are.
+#[cfg(test)]
+pub(crate) static CHILDREN: tokio::sync::RwLock<()> = tokio::sync::RwLock::const_new(());
+
 #[cfg(test)]
 mod tests {
     use std::process::Command;
@@ -130,6 +134,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_signal_is_told_as_shells_do() {
+        let _children = CHILDREN.write().await;
         let reaper = Reaper::new();
         let signals = Reaper::listen().unwrap();
         #[allow(clippy::zombie_processes, reason = "the reaper waits for it: that is the test")]

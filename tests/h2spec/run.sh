@@ -75,7 +75,7 @@ esac
 # All but http2/3.5/2, which counts the HTTP/1.1 answer to what is no HTTP/2 preface as a failure to close; see below.
 specs=(generic hpack http2/3.5/1 http2/4 http2/5 http2/6 http2/7 http2/8)
 # A function that takes its time, so that no answer overtakes the frames of a test. The time limit is for each test.
-"$h2spec" "${specs[@]}" --host localhost --port "$port" --path '/sleep?ms=100' --timeout 3 >"$folder/report" 2>&1 && code=0 || code=$?
+"$h2spec" "${specs[@]}" --host localhost --port "$port" --path '/sleep?ms=400' --timeout 3 >"$folder/report" 2>&1 && code=0 || code=$?
 # The list of failures comes after this word, and ends with the line of totals.
 if [ "$code" = 0 ]; then tail -n 1 "$folder/report"; else sed -n '/^Failures:/,$p' "$folder/report"; fi
 

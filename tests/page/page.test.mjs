@@ -107,8 +107,10 @@ test("the arrow keys step through the decisions", async () => {
 });
 
 test("instances of the chosen function are shown, and go with it to zero", async () => {
-  await request("hello", "/");
-  await until("an instance", async () => (await page.locator("#instances").textContent()).includes("ready"));
+  await until("an instance", async () => {
+    await request("hello", "/");
+    return (await page.locator("#instances").textContent()).includes("ready");
+  });
   await sees(`${row("hello")} td:nth-child(4)`, "0");
   await until("none", async () => (await page.locator("#instances").textContent()).startsWith("At zero"));
   await until("the last decision", async () => (await page.locator("#decisions").textContent()).includes("1 → 0"));
@@ -143,7 +145,7 @@ kind: WasmFunction
 metadata: {name: ${name}}
 spec:
   component: {path: ${path.resolve(component)}}
-  scaling: {idle: ${IDLE}}
+  scaling: {idle: ${IDLE}, max: 1}
 ${more}`;
   writeFileSync(path.join(FOLDER, "functions", `${name}.yaml`), text);
 }

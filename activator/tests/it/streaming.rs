@@ -152,7 +152,7 @@ async fn a_client_that_never_reads_loses_its_slot_at_the_deadline() {
     for version in [1, 2] {
         let instance = Instance::unix("one", |_| async { Response::new(large(Arc::default())) }).await;
         let mut rig = Rig::start().await;
-        rig.deploy(limited(function("hello"), |limits| limits.timeout = Duration::from_millis(300)));
+        rig.deploy(limited(function("hello"), |limits| limits.timeout = Duration::from_secs(3)));
         rig.autoscaler.endpoints(HELLO, &[instance.endpoint(1)]).await;
         let mut client = rig.client().await;
         let stream = TcpStream::connect(rig.addr).await.unwrap();
@@ -174,10 +174,11 @@ async fn a_client_that_never_reads_loses_its_slot_at_the_deadline() {
 async fn an_instance_that_never_answers_is_504_and_stopped() {
     let instance = Instance::unix("one", |_| futures::future::pending::<Response<Body>>()).await;
     let mut rig = Rig::start().await;
-    rig.deploy(limited(function("hello"), |limits| limits.timeout = Duration::from_millis(100)));
+    rig.deploy(limited(function("hello"), |limits| limits.timeout = Duration::from_secs(2)));
     rig.autoscaler.endpoints(HELLO, &[instance.endpoint(1)]).await;
     let answer = spawn_get(rig.addr, "hello.test", "/").await.unwrap();
     assert_eq!((answer.status.as_u16(), answer.error()), (504, "timeout"));
+    assert_eq!(instance.requests(), 1);
     until("the instance has stopped", || instance.in_flight.load(Ordering::SeqCst) == 0).await;
 }
 

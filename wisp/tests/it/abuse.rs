@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::harness::{Answer, Wisp, function, prebuilt};
+use crate::harness::{Answer, Wisp, function, prebuilt, until};
 
-/// A function whose guests get little of everything, and a neighbour.
+/// A function whose guests get little of everything, in one instance however slow it is, and a neighbour.
 async fn cornered() -> Wisp {
-    let guest = function("guest").with("limits.cpuTime", "1s").with("limits.memory", "32Mi").timeout("4s");
+    let guest = function("guest").with("limits.cpuTime", "1s").with("limits.memory", "32Mi").timeout("4s").max(1);
     let p3 = guest.clone().component(prebuilt("guests-p3.wasm")).named("guest-p3");
     Wisp::up(&[guest, p3, function("neighbour")]).await
 }
@@ -40,11 +40,18 @@ async fn failing_guests_are_answered_for_and_cost_only_themselves() {
         let answer = ask(&wisp, function, path).await.unwrap();
         assert_eq!((answer.status, answer.error().as_str()), (status, word), "{function}{path}: {answer:?}");
     }
-    for path in ["/trap/after-headers", "/loop/after-headers"] {
-        if let Ok(answer) = ask(&wisp, "guest", path).await {
-            assert!(answer.status >= 500, "{path}: a cut answer looks whole: {answer:?}");
+    // An error is proper where nothing was sent yet, as on a busy machine.
+    until("an answer is cut", async || {
+        let mut is_cut = false;
+        for path in ["/trap/after-headers", "/loop/after-headers"] {
+            match ask(&wisp, "guest", path).await {
+                Ok(answer) => assert!(answer.status >= 500, "{path}: a cut answer looks whole: {answer:?}"),
+                Err(_) => is_cut = true,
+            }
         }
-    }
+        is_cut
+    })
+    .await;
     assert_eq!(wisp.instances("guest").await, instances, "the instance outlives its guests");
     let lines = wisp.lines("guest").await;
     assert!(lines.iter().any(|line| line["text"].as_str().unwrap().contains("guest trapped")), "{lines:?}");
@@ -60,10 +67,10 @@ async fn guests_that_use_without_end_are_bounded() {
         let told = memory.json();
         assert!(told["refused"] == true && told["mib"].as_u64() < Some(32), "{told}");
     } else {
-        assert_eq!(memory.status, 502, "{memory:?}");
+        assert!([502, 504].contains(&memory.status), "{memory:?}");
     }
     let headers = ask(&wisp, "guest", "/header-bomb").await.unwrap();
-    assert!(headers.status == 502 || headers.json()["error"].is_string(), "{}", headers.status);
+    assert!([502, 504].contains(&headers.status) || headers.json()["error"].is_string(), "{}", headers.status);
     for (path, allowed) in [
         ("/resource-bomb?kind=fields", [502, 504]),
         ("/resource-bomb?kind=pollables", [502, 504]),

@@ -107,7 +107,7 @@ async fn slow_clients_get_everything_and_hold_up_nobody() {
     }
     let mut text = String::new();
     soon("an answer", stream.read_to_string(&mut text)).await.unwrap();
-    assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("hello\n"), "{text}");
+    assert!(text.starts_with("HTTP/1.1 200") && text.contains("hello\n"), "{text}");
 
     // An answer that is read through a small window, while others are asked between any two reads.
     let socket = TcpSocket::new_v4().unwrap();

@@ -9,7 +9,7 @@ async fn a_trap_is_a_502_with_an_id_and_the_neighbours_go_on() {
     for component in ["guests.wasm", "guests-p3.wasm"] {
         let host = given(component).served().await;
         let mut client = host.http1().await;
-        let neighbour = tokio::spawn(client.send_request(get("/sleep?ms=100")));
+        let neighbour = tokio::spawn(client.send_request(get("/sleep?ms=2000")));
         host.in_flight(1).await;
         let answer = host.get("/trap").await;
         assert_eq!((answer.status.as_u16(), answer.header("x-wisp-error")), (502, "trap"), "{component}");
@@ -36,12 +36,21 @@ async fn every_way_to_leave_without_an_answer_is_a_502() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_traps_on_its_way_is_never_taken_for_a_whole_one() {
     let host = given("guests.wasm").limits(|limits| limits.cpu_time_millis = 100).served().await;
-    for path in ["/trap/after-headers", "/loop/after-headers"] {
-        // Either the trap came before the head was sent, or the answer is cut: on a busy machine even before its head.
-        let Ok(response) = within(host.http1().await.send_request(get(path))).await else { continue };
+    // Either the trap came before the head was sent, or the answer is cut, perhaps even before its head.
+    if let Ok(response) = within(host.http1().await.send_request(get("/trap/after-headers"))).await {
         let status = response.status();
-        assert!(status.is_server_error() || read(response).await.is_err(), "{path}: {status}");
+        assert!(status.is_server_error() || read(response).await.is_err(), "{status}");
     }
+    // A loop lets its head be sent, unless the machine is so busy that it is stopped before.
+    let begun = within(async {
+        loop {
+            match host.http1().await.send_request(get("/loop/after-headers")).await {
+                Ok(response) if response.status() == 200 => return response,
+                _ => {}
+            }
+        }
+    });
+    assert!(read(begun.await).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,12 +63,15 @@ async fn a_guest_that_waits_too_long_is_a_504() {
 async fn a_guest_that_computes_too_long_is_stopped_and_costs_nobody_else_anything() {
     for component in ["guests.wasm", "guests-p3.wasm"] {
         let host = given(component).limits(|limits| limits.cpu_time_millis = 200).served().await;
+        let answer = host.get("/loop").await;
+        assert_eq!((answer.status.as_u16(), answer.header("x-wisp-error")), (504, "cpu-time"), "{component}");
+        // Until then; here it is long enough for any machine.
+        let host = given(component).limits(|limits| limits.cpu_time_millis = 20_000).served().await;
         let mut client = host.http1().await;
         let looping = tokio::spawn(client.send_request(get("/loop")));
         host.in_flight(1).await;
         assert_eq!(host.get("/hello").await.status, 200);
-        let answer = read(within(looping).await.unwrap().unwrap()).await.unwrap();
-        assert_eq!((answer.status.as_u16(), answer.header("x-wisp-error")), (504, "cpu-time"), "{component}");
+        assert!(!looping.is_finished(), "{component}");
     }
 }
 

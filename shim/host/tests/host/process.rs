@@ -27,9 +27,11 @@ fn start(args: &[&str]) -> Process {
 }
 
 pub(crate) fn start_with(args: &[&str], env: &[(&str, &Path)]) -> Process {
-    let mut command = Command::new(program());
-    command.args(args).envs(env.iter().copied()).stdout(Stdio::piped()).kill_on_drop(true);
-    let mut child = command.spawn().unwrap();
+    spawn(Command::new(program()).args(args).envs(env.iter().copied()))
+}
+
+fn spawn(command: &mut Command) -> Process {
+    let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     Process { child, lines }
 }
@@ -138,10 +140,10 @@ impl Control {
     }
 
     async fn warm(&self) -> Process {
-        self.warm_with(&[]).await
+        spawn(&mut self.warm_command())
     }
 
-    async fn warm_with(&self, more: &[&str]) -> Process {
+    fn warm_command(&self) -> Command {
         // Somebody must have made the installation's key.
         let key = shared_store().key_path();
         let token = self.endpoint.with_extension("token");
@@ -150,7 +152,9 @@ impl Control {
         let args = ["warm", "--control", &control, "--instance", "i-1", "--token-file", token.to_str().unwrap()];
         let parent = std::process::id().to_string();
         let rest = ["--listen", &self.listen, "--seal-key", key.to_str().unwrap(), "--exit-with-parent", &parent];
-        start(&[&args[..], &rest[..], more].concat())
+        let mut command = Command::new(program());
+        command.args(args).args(rest);
+        command
     }
 
     async fn stream(&mut self) -> (InstancePeer, wire::InstanceHello) {
@@ -284,7 +288,7 @@ async fn load_is_reported_at_its_edges() {
     order(&peer, specialize("guests-00001", artifact)).await;
     assert!(matches!(next(&mut peer).await, instance_up::Message::Ready(_)));
     let socket = control.socket.clone();
-    let running = tokio::spawn(async move { request(&socket, "/sleep?ms=200").await });
+    let running = tokio::spawn(async move { request(&socket, "/sleep?ms=2000").await });
     for busy in [1, 0] {
         loop {
             let message = within(peer.up.recv()).await.unwrap().message.unwrap();
@@ -298,11 +302,21 @@ async fn load_is_reported_at_its_edges() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_is_ready_when_it_has_its_revision_and_until_it_leaves() {
-    // The port is free again when it is known; nobody else in these tests asks for a certain one.
-    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let mut control = control().await;
     let artifact = wire_artifact().await;
-    let mut process = control.warm_with(&["--admin-listen", &admin]).await;
+    let mut command = control.warm_command();
+    command.args(["--admin-listen", "127.0.0.1:0"]).env("WISP_LOG", "info").stderr(Stdio::piped());
+    let mut process = spawn(&mut command);
+    let mut log = BufReader::new(process.child.stderr.take().unwrap()).lines();
+    let admin = within(async {
+        loop {
+            let line = log.next_line().await.unwrap().expect("it says where its admin port is");
+            if let Some((_, address)) = line.split_once(" admin=") {
+                return address.to_owned();
+            }
+        }
+    });
+    let admin = admin.await;
     let (mut peer, _) = control.stream().await;
     assert_eq!(ask(&admin, "/live").await.status, 200);
     assert_eq!(ask(&admin, "/ready").await.status, 503);

@@ -30,9 +30,10 @@ async fn both_worlds_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_short_answer_has_a_length_and_says_how_long_instantiation_took() {
-    let answer = given("guests.wasm").served().await.get("/hello").await;
-    assert_eq!(answer.header("content-length"), "6");
-    assert!(answer.header("server-timing").starts_with("instantiate;dur="));
+    let host = given("guests.wasm").served().await;
+    assert!(host.get("/hello").await.header("server-timing").starts_with("instantiate;dur="));
+    // None where a tick of the clock came before the guest had written all of it.
+    within(async { while host.get("/hello").await.header("content-length") != "6" {} }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,11 +44,14 @@ async fn a_wasm_instance_serves_one_request_unless_reuse_is_asked_for() {
     }
     for component in ["guests.wasm", "guests-p3.wasm"] {
         let reused = given(component).reuse(2).served().await;
-        let mut seen = Vec::new();
-        for _ in 0..4 {
-            seen.push(reused.get("/state").await.text.split([',', '}']).next().unwrap().to_owned());
-        }
-        assert_eq!(seen, ["{\"requests\":1", "{\"requests\":2", "{\"requests\":1", "{\"requests\":2"], "{component}");
+        let requests = async || {
+            reused.in_flight(0).await;
+            reused.get("/state").await.text.split([',', '}']).next().unwrap().to_owned()
+        };
+        assert_eq!(requests().await, "{\"requests\":1", "{component}");
+        // A wasm instance waits a second for its next request; on a slow machine that is too short at times.
+        within(async { while requests().await != "{\"requests\":2" {} }).await;
+        assert_eq!(requests().await, "{\"requests\":1", "{component}");
     }
 }
 
@@ -161,7 +165,8 @@ async fn a_head_request_and_a_bare_status_have_no_body() {
     assert_eq!(read(host.send(post("/echo", "x")).await).await.unwrap().text, "x");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+// On one thread, where who is woken first runs first: what is sent before the host is told is in the sockets by then.
+#[tokio::test]
 async fn what_was_sent_before_the_end_is_served() {
     let host = given("guests.wasm").served().await;
     let mut used = host.http1().await;
@@ -170,9 +175,9 @@ async fn what_was_sent_before_the_end_is_served() {
     // Its next request is refused by hyper before that, for no fault of the host.
     within(used.ready()).await.unwrap();
     let mut unused = host.http1().await;
-    // As if these had been in the sockets, and one connection not accepted yet, when the host was told.
-    host.stop.drain.cancel();
     let (on_used, on_unused) = (used.send_request(get("/hello")), unused.send_request(get("/hello")));
+    host.stop.drain.cancel();
+    // The third connection is there by then, but not accepted.
     let (on_used, on_unused, on_new) = within(async { tokio::join!(on_used, on_unused, host.get("/hello")) }).await;
     assert_eq!([on_used.unwrap().status(), on_unused.unwrap().status(), on_new.status], [200; 3]);
     // Nobody is connected any more.
@@ -180,7 +185,8 @@ async fn what_was_sent_before_the_end_is_served() {
     within(host.stop.settled.cancelled()).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+// On one thread, as above.
+#[tokio::test]
 async fn who_was_not_told_that_a_host_ends_is_served_and_told_to_connect_anew() {
     let host = given("guests.wasm").served().await;
     let mut untold = host.http1().await;
@@ -188,11 +194,12 @@ async fn who_was_not_told_that_a_host_ends_is_served_and_told_to_connect_anew() 
     assert_eq!(read(answer).await.unwrap().header("connection"), "");
     within(untold.ready()).await.unwrap();
     host.host.leave();
+    let answer = untold.send_request(get("/hello"));
     host.stop.drain.cancel();
-    let answer = within(untold.send_request(get("/hello"))).await.unwrap();
-    let answer = read(answer).await.unwrap();
+    let answer = read(within(answer).await.unwrap()).await.unwrap();
     assert_eq!((answer.status.as_u16(), answer.header("connection")), (200, "close"));
     assert!(within(untold.ready()).await.is_err(), "the connection is closed");
     within(host.stop.settled.cancelled()).await;
-    assert!(TcpStream::connect(&host.address).await.is_err(), "nobody listens");
+    // Until nobody listens.
+    within(async { while TcpStream::connect(&host.address).await.is_ok() {} }).await;
 }
