@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 
 /// Longer than any function's request timeout in these tests.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -55,6 +57,25 @@ impl Client {
         let (parts, body) = tokio::time::timeout(TIMEOUT, exchange).await.context("no answer in time")??;
         let body = String::from_utf8_lossy(&body).into_owned();
         Ok(Answer { status: parts.status, headers: parts.headers, body })
+    }
+}
+
+/// Whether the activator at `address` knows the function of `host`. It refuses a body that is too long for the function, and
+/// starts nothing for that.
+pub(crate) async fn is_known(address: &str, host: &str) -> Result<bool> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let head = format!("POST / HTTP/1.1\r\nhost: {host}\r\ncontent-length: {}\r\n\r\n", u64::MAX >> 1);
+        stream.write_all(head.as_bytes()).await?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).await?;
+        anyhow::Ok(line)
+    };
+    let line = tokio::time::timeout(TIMEOUT, exchange).await.context("no answer in time")??;
+    match line.split(' ').nth(1) {
+        Some("413") => Ok(true),
+        Some("404") => Ok(false),
+        _ => bail!("{address} answers {line:?}"),
     }
 }
 

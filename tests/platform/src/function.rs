@@ -5,11 +5,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use wisp_cluster::{Cluster, until};
 
-use crate::client::Client;
+use crate::client::{Client, is_known};
 use crate::platform::{DOMAIN, PATIENCE, SYSTEM, look};
 
 /// Each look starts a kubectl, which is no small thing where cores are few.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+
+/// Where an activator's pod takes requests.
+const ACTIVATOR_PORT: u16 = 8080;
 
 /// A function's manifest, as a sentence.
 #[derive(Clone, Debug)]
@@ -64,6 +67,30 @@ impl Function {
             words.len() == 3 && words[0] == words[1] && words[2] == "True"
         };
         self.until(cluster, path, is_ready).await;
+        self.until_known(cluster).await;
+    }
+
+    /// Waits until all activators that are ready know it: they watch for themselves.
+    async fn until_known(&self, cluster: &Cluster) {
+        let path = "jsonpath={range .items[*].endpoints[?(@.conditions.ready==true)]}{.addresses[0]} {end}";
+        let slices = ["-n", SYSTEM, "get", "endpointslices", "-l", "kubernetes.io/service-name=wisp-activator"];
+        let known = until("activators know the function", PATIENCE, async || {
+            let addresses = cluster.kubectl([&slices[..], &["-o", path]].concat()).await?;
+            for address in addresses.split_whitespace() {
+                // One that does not answer may have gone.
+                if !is_known(&format!("{address}:{ACTIVATOR_PORT}"), &self.host()).await.unwrap_or(false) {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(()))
+        });
+        if let Err(error) = known.await {
+            panic!("{error:#}\n{}", look(cluster).await);
+        }
+    }
+
+    fn host(&self) -> String {
+        format!("{}.{}.{DOMAIN}", self.name, self.namespace)
     }
 
     /// Applies it.
@@ -86,7 +113,7 @@ impl Function {
             .kubectl(["-n", SYSTEM, "get", "service/wisp-activator", "-o", "jsonpath={.spec.clusterIP}"])
             .await
             .unwrap();
-        Client::new(&address, &format!("{}.{}.{DOMAIN}", self.name, self.namespace))
+        Client::new(&address, &self.host())
     }
 
     /// Waits until its status says so.

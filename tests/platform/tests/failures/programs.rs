@@ -32,9 +32,13 @@ async fn without_an_operator_functions_go_on_serving_and_start_from_their_pool()
 async fn a_killed_leader_of_the_autoscaler_is_replaced_and_only_starts_wait_for_the_next() {
     let Some(turn) = turn().await else { return };
     let watched = turn.watched().await;
+    let before = turn.serving("busy").await;
     let leader = turn.leader("wisp-autoscaler").await;
     turn.kill_processes_of(&leader).await.unwrap();
     watched.wakes().await;
+    // A second one that a slow machine was given goes by right.
+    let after = turn.serving("busy").await;
+    assert!(before.iter().any(|pod| after.contains(pod)), "the new leader gave up what it found: {before:?} {after:?}");
     watched.ends_well(&turn).await;
 }
 

@@ -98,6 +98,15 @@ impl Turn {
         }
     }
 
+    /// The names of a function's pods that nobody has given up.
+    pub(crate) async fn serving(&self, function: &str) -> Vec<String> {
+        let each = r"{range .items[*]}{.metadata.name} {.metadata.annotations.wisp\.dev/stop}{'\n'}{end}";
+        let (label, each) = (format!("wisp.dev/function={function}"), format!("jsonpath={each}"));
+        let pods = self.kubectl(["get", "pods", "-l", &label, "-o", &each]).await.unwrap();
+        // With a mark there is a second word.
+        pods.lines().filter_map(|line| line.strip_suffix(' ')).map(str::to_owned).collect()
+    }
+
     /// The name of the pod that leads, by its lease.
     pub(crate) async fn leader(&self, lease: &str) -> String {
         let path = "jsonpath={.spec.holderIdentity}";
