@@ -8,7 +8,7 @@
 //!
 //! - `server` accepts a client for one of the `workers`; `connection` finds out the protocol and keeps the client within its limits, by what
 //!   `client` notes below HTTP; `leaving` ends it when this activator will go.
-//! - `proxy` is the path of the request: `route`, `hosts` and `index` find the revision;
+//! - `proxy` is the path of the request, and `passage` what it carries along: `route`, `hosts` and `index` find the revision;
 //! - `revision` gives it a slot, or a place in line, by the rules of `admission` and `balance`;
 //! - `forward` sends it to the `endpoint`, over `http1` or `http2` on a `socket`, with its body from `upload`;
 //! - `answer` carries the body back, and gives back the slot; `headers` is what both ways add and take away.
@@ -50,6 +50,7 @@ mod index;
 mod leaving;
 mod link;
 mod metrics;
+mod passage;
 mod proxy;
 mod report;
 mod respond;

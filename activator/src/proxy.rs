@@ -9,34 +9,26 @@ use http::request::Parts;
 use http::uri::{Scheme, Uri};
 use http::{HeaderValue, Method, Request, Response, Version, header};
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use crate::admission::{Ask, Bounds, EndpointId, Turn};
+use crate::admission::Bounds;
 use crate::answer::{AnswerBody, Deadlines, Exchange};
-use crate::connection::STREAM_WINDOW_BYTES;
-use crate::forward::{self, Answered, Failure};
-use crate::headers::{self, Origin, Timing};
+use crate::forward::{self, Answered};
+use crate::headers::{self, Origin};
 use crate::index::{Hit, Index};
 use crate::metrics::{Metrics, Outcome};
+use crate::passage::{Next, Passage};
 use crate::respond::Refusal;
-use crate::revision::{Admitted, Capacity, Dismissal, NoPlace, Permit};
+use crate::revision::{Admitted, Dismissal, Permit};
 use crate::route::{self, HostError};
 use crate::traces::Traces;
-use crate::upload::{AHEAD_BYTES_MAX, Progress, ReadAhead, Upload};
+use crate::upload::{ReadAhead, Upload};
 use crate::workers::WorkerId;
 
 /// Instances that one request may be offered to. More dead ones than this in a row are no bad luck.
 const ATTEMPTS_MAX: usize = 16;
-/// When all instances say that their slots are taken though some were counted as free: how long the end of a request that
-/// was cut off may be on its way. Then twice as long, and so on.
-const PAUSE_FIRST: Duration = Duration::from_millis(2);
-const PAUSE_MAX: Duration = Duration::from_millis(100);
 /// When all instances refused for another reason: how long the autoscaler may take to name others.
 const OTHERS_WITHIN: Duration = Duration::from_secs(1);
-/// What a waiting request holds besides its head: its task, and the connection's buffer.
-const WAITING_BASE_BYTES: u64 = 2 * 1024;
-/// What hyper may have read of a body that nobody asked for; an HTTP/2 client may send a window.
-const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
 
 /// What every request of a worker needs.
 #[derive(Debug)]
@@ -51,38 +43,6 @@ pub(crate) struct Proxy {
     pub deadlines: Arc<Deadlines>,
     /// Where spans go, if anywhere.
     pub traces: Option<Traces>,
-}
-
-/// A request on its way.
-struct Passage<'a> {
-    head: &'a Parts,
-    body: Upload,
-    hit: Hit,
-    deadline: Instant,
-    tried: Vec<EndpointId>,
-    /// Of these, those that had no slot, and may have one again.
-    full: Vec<EndpointId>,
-    pause: Duration,
-    others_until: Option<Instant>,
-    turn: Option<Turn>,
-    timing: Timing,
-}
-
-/// What to do after an attempt.
-enum Next {
-    Answer(Answered),
-    Retry(Again),
-}
-
-/// Where a request may go that was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Again {
-    /// Anywhere: the instance did not see it, and is set aside.
-    Anywhere,
-    /// To another instance: this one has refused it.
-    Elsewhere,
-    /// To another instance, or a little later to the same: its slots were taken.
-    WhenFree,
 }
 
 impl Proxy {
@@ -123,18 +83,8 @@ impl Proxy {
                 None
             }
         };
-        let mut passage = Passage {
-            body: Upload::new(incoming, hit.limits.request_body_bytes, reading),
-            deadline: arrived + hit.limits.timeout,
-            head,
-            hit,
-            tried: Vec::new(),
-            full: Vec::new(),
-            pause: PAUSE_FIRST,
-            others_until: None,
-            turn: None,
-            timing: Timing::default(),
-        };
+        let body = Upload::new(incoming, hit.limits.request_body_bytes, reading);
+        let mut passage = Passage::new(head, body, hit, arrived);
         let result = self.carry(&mut passage).await;
         note(&passage.hit, &result);
         if let Some(span) = span {
@@ -179,23 +129,30 @@ impl Proxy {
         }
         let bounds = Bounds { requests: passage.hit.limits.queue_requests, bytes: passage.hit.limits.queue_bytes };
         let mut waiting = loop {
-            match revision.admit(passage.ask(), bounds) {
-                Ok(Admitted::Now(permit)) => return Ok(permit),
-                Ok(Admitted::Later(waiting)) => break waiting,
-                Err(NoPlace::Full(full)) => return Err(Refusal::QueueFull(full)),
-                Err(NoPlace::Exhausted) => passage.pause().await?,
+            match revision.admit(passage.ask(), bounds).map_err(Refusal::QueueFull)? {
+                Admitted::Now(permit) => return Ok(permit),
+                Admitted::Later(waiting) if waiting.is_exhausted && !passage.full.is_empty() => drop(waiting),
+                Admitted::Later(waiting) => break waiting,
             }
+            passage.pause_while_full().await?;
         };
         let (began, capacity) = (Instant::now(), waiting.capacity);
-        let wait = std::future::poll_fn(|cx| {
+        let hope = if waiting.is_exhausted { began + OTHERS_WITHIN } else { passage.deadline };
+        let until = hope.min(passage.deadline);
+        let mut wait = std::pin::pin!(std::future::poll_fn(|cx| {
             passage.body.read_ahead(cx);
             Pin::new(&mut waiting).poll(cx)
-        });
-        let verdict = timeout_at(passage.deadline, wait).await;
+        }));
+        let mut verdict = timeout_at(until, wait.as_mut()).await;
+        let is_in_vain = verdict.is_err() && until < passage.deadline && revision.is_exhausted(&passage.tried);
+        if verdict.is_err() && !is_in_vain {
+            verdict = timeout_at(passage.deadline, wait).await;
+        }
         drop(waiting);
         let waited = began.elapsed();
         self.metrics.queue_wait.observe(waited.as_secs_f64());
-        let permit = verdict.map_err(|_| passage.timeout_waiting())?.map_err(Refusal::from)?;
+        let late = |_| if is_in_vain { Refusal::Unreachable } else { passage.timeout_waiting() };
+        let permit = verdict.map_err(late)?.map_err(Refusal::from)?;
         passage.waited(waited, capacity, permit.endpoint().start);
         if let Some(start) = passage.timing.start {
             self.metrics.start_wait.observe(start.as_secs_f64());
@@ -215,86 +172,6 @@ impl Proxy {
         let exchange = Box::new(Exchange { incoming, http1, permit, worker: self.worker });
         let answer = self.deadlines.answer(Response::from_parts(parts, ()), exchange, passage.deadline);
         answer.await.map_err(|_| Refusal::InstanceDied)
-    }
-}
-
-impl Passage<'_> {
-    /// What an attempt's result means.
-    fn judge(&self, permit: &Permit, result: Result<Answered, Failure>) -> Result<Next, Refusal> {
-        let progress = self.body.progress();
-        let failure = match result {
-            Ok((response, _))
-                if response.headers().contains_key(headers::REFUSED) && progress == Progress::Untouched =>
-            {
-                let is_full = response.headers()[headers::REFUSED] == headers::REFUSED_SLOTS;
-                return Ok(Next::Retry(if is_full { Again::WhenFree } else { Again::Elsewhere }));
-            }
-            Ok(answered) => return Ok(Next::Answer(answered)),
-            Err(failure) => failure,
-        };
-        tracing::debug!(revision = %self.hit.revision.name, endpoint = permit.endpoint().address(), %failure);
-        match (failure, progress) {
-            (Failure::Unsent(_), _) => {
-                permit.suspect();
-                Ok(Next::Retry(Again::Anywhere))
-            }
-            (Failure::Unprocessed, Progress::Untouched) => Ok(Next::Retry(Again::Elsewhere)),
-            // Once, lest a request that kills goes from one to the next.
-            (Failure::Crossed(_), Progress::Untouched) if self.tried.is_empty() => Ok(Next::Retry(Again::Elsewhere)),
-            (_, Progress::TooLarge) => Err(self.too_large()),
-            (_, Progress::Broken) => Err(Refusal::BodyBroken),
-            (_, Progress::Untouched | Progress::Started) => Err(Refusal::InstanceDied),
-        }
-    }
-
-    /// Keeps its place in line for the next attempt.
-    fn come_back(&mut self, permit: &Permit, again: Again) {
-        self.turn = Some(permit.turn());
-        if again != Again::Anywhere {
-            self.tried.push(permit.id());
-        }
-        if again == Again::WhenFree {
-            self.full.push(permit.id());
-        }
-    }
-
-    /// A client that left, or a deadline, frees a slot here before the instance knows; others are named a little late.
-    async fn pause(&mut self) -> Result<(), Refusal> {
-        let end = Instant::now() + self.pause;
-        if self.full.is_empty() && end > *self.others_until.get_or_insert(end + OTHERS_WITHIN) {
-            return Err(Refusal::Unreachable);
-        }
-        timeout_at(self.deadline, sleep_until(end)).await.map_err(|_| self.timeout_waiting())?;
-        self.pause = (self.pause * 2).min(PAUSE_MAX);
-        let full = std::mem::take(&mut self.full);
-        self.tried.retain(|id| !full.contains(id));
-        Ok(())
-    }
-
-    fn ask(&self) -> Ask {
-        Ask { turn: self.turn, bytes: held_bytes(self.head, &self.body), tried: self.tried.clone() }
-    }
-
-    /// Splits a wait into the start of an instance and the rest of it.
-    fn waited(&mut self, waited: Duration, capacity: Capacity, start: Duration) {
-        let is_start = capacity == Capacity::Zero && !start.is_zero();
-        let of_start = if is_start { start.min(waited) } else { Duration::ZERO };
-        self.timing.queue += waited - of_start;
-        if is_start {
-            self.timing.start = Some(self.timing.start.unwrap_or_default() + of_start);
-        }
-    }
-
-    fn too_large(&self) -> Refusal {
-        Refusal::BodyTooLarge { limit_bytes: self.hit.limits.request_body_bytes }
-    }
-
-    fn timeout(&self) -> Refusal {
-        Refusal::Timeout { timeout_millis: self.hit.limits.timeout.as_millis() }
-    }
-
-    fn timeout_waiting(&self) -> Refusal {
-        Refusal::TimeoutWaiting { timeout_millis: self.hit.limits.timeout.as_millis() }
     }
 }
 
@@ -363,22 +240,6 @@ fn origin_form(uri: &Uri) -> Option<Uri> {
 fn absolute_form(uri: &Uri, authority: &str) -> Option<Uri> {
     let builder = Uri::builder().scheme(Scheme::HTTP).authority(authority);
     builder.path_and_query(uri.path_and_query()?.clone()).build().ok()
-}
-
-/// What a request holds in memory while it waits.
-fn held_bytes(head: &Parts, body: &Upload) -> u64 {
-    let headers = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
-    let uri = head.uri.path_and_query().map_or(0, |path| path.as_str().len());
-    let unread = match body {
-        Upload::Empty => 0,
-        Upload::Body(_) => {
-            let buffer =
-                if head.version == Version::HTTP_2 { STREAM_WINDOW_BYTES as usize } else { HTTP1_BUFFER_BYTES };
-            let length = http_body::Body::size_hint(body).upper().unwrap_or(u64::MAX);
-            length.min((AHEAD_BYTES_MAX + buffer) as u64)
-        }
-    };
-    WAITING_BASE_BYTES + (headers + uri) as u64 + unread
 }
 
 /// Counts for the revision what became of its request.

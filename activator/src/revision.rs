@@ -90,6 +90,8 @@ pub(crate) struct Waiting {
     verdict: oneshot::Receiver<Result<Permit, Dismissal>>,
     /// Whether there was no capacity at all when it began.
     pub capacity: Capacity,
+    /// Whether every instance had refused the request by then.
+    pub is_exhausted: bool,
 }
 
 /// Whether a revision has any slots, taken or not.
@@ -108,15 +110,6 @@ pub(crate) enum Admitted {
     Now(Permit),
     /// There is none yet.
     Later(Waiting),
-}
-
-/// Why there is no place, not even in line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoPlace {
-    /// The line is full.
-    Full(Full),
-    /// Every instance has refused this request already.
-    Exhausted,
 }
 
 impl Revision {
@@ -143,7 +136,7 @@ impl Revision {
     }
 
     /// A slot, or a place in line.
-    pub(crate) fn admit(self: &Arc<Self>, ask: Ask, bounds: Bounds) -> Result<Admitted, NoPlace> {
+    pub(crate) fn admit(self: &Arc<Self>, ask: Ask, bounds: Bounds) -> Result<Admitted, Full> {
         let mut line = self.lock();
         if let Some(grant) = line.try_take(Some(&ask), &mut dice) {
             let permit = self.permit(grant);
@@ -152,11 +145,9 @@ impl Revision {
             self.tell_edge(demand);
             return Ok(Admitted::Now(permit));
         }
-        if !ask.tried.is_empty() && line.exhausted(&ask.tried) {
-            return Err(NoPlace::Exhausted);
-        }
+        let is_exhausted = line.exhausted(&ask.tried);
         let (sender, verdict) = oneshot::channel();
-        let turn = line.wait(ask, bounds, sender).map_err(NoPlace::Full)?;
+        let turn = line.wait(ask, bounds, sender)?;
         let (demand, capacity) = (Demand::of(&line), line.capacity());
         drop(line);
         self.tell_edge(demand);
@@ -164,7 +155,12 @@ impl Revision {
         if capacity == Capacity::Zero {
             self.tell_wake();
         }
-        Ok(Admitted::Later(Waiting { turn, revision: Arc::clone(self), verdict, capacity }))
+        Ok(Admitted::Later(Waiting { turn, revision: Arc::clone(self), verdict, capacity, is_exhausted }))
+    }
+
+    /// Whether a request that tried these endpoints can get no other of those that are there.
+    pub(crate) fn is_exhausted(&self, tried: &[EndpointId]) -> bool {
+        self.lock().exhausted(tried)
     }
 
     /// Takes over what the autoscaler says of its endpoints. Returns those withdrawn to which a request is about to be sent.

@@ -29,10 +29,10 @@ pub struct RevisionRecord {
     pub traffic: Traffic,
     /// Where its instances come from.
     pub start: Start,
-    /// Why it gets no new instances at present, in a sentence: those who wait for one are answered with it. What runs is
-    /// kept.
+    /// What it lacks to be started, in a sentence: a Secret that is not there. It gets no new instances, what runs is
+    /// kept, and those who wait are told.
     #[serde(default)]
-    pub obstacle: Option<String>,
+    pub lacks: Option<String>,
 }
 
 /// Whether a revision gets traffic.
@@ -74,7 +74,7 @@ pub(crate) struct Checked {
     pub(crate) windows: Vec<Window>,
     pub(crate) traffic: Traffic,
     pub(crate) start: Start,
-    pub(crate) obstacle: Option<String>,
+    pub(crate) lacks: Option<String>,
 }
 
 impl RevisionRecord {
@@ -98,7 +98,7 @@ impl RevisionRecord {
         if !problems.is_empty() {
             return Err(RecordError { key: self.key, problems: problems.join("; ") });
         }
-        let Self { key, spec, artifact_bytes, policy, traffic, start, obstacle, .. } = self;
-        Ok(Checked { key, spec: Arc::new(spec), artifact_bytes, policy, windows, traffic, start, obstacle })
+        let Self { key, spec, artifact_bytes, policy, traffic, start, lacks, .. } = self;
+        Ok(Checked { key, spec: Arc::new(spec), artifact_bytes, policy, windows, traffic, start, lacks })
     }
 }

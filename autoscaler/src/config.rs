@@ -44,7 +44,8 @@ pub struct Settings {
     /// How long a lost activator keeps revisions from going to zero.
     pub activator_grace: Duration,
     /// How long after the start hosts may take to report before anything is scaled down, withdrawn or kept at its
-    /// minimum. Zero where no instance can outlive the autoscaler.
+    /// minimum. Zero where no instance can outlive the autoscaler: then an instance of a revision that the catalog does
+    /// not have is not wanted.
     pub settle: Duration,
 }
 

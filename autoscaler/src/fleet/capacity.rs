@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wisp_scaling::{Candidate, Observation, victims};
 
-use super::backoff::Allowance;
+use super::backoff::{Allowance, Answer};
 use super::instance::{Phase, Withdrawal};
 use super::revision::Last;
 use super::timers::Timer;
@@ -37,7 +37,12 @@ impl Fleet {
         let (now, wall) = (self.now, self.wall());
         let Some(revision) = self.revisions.get_mut(name) else { return };
         revision.follow_schedule(wall);
-        let decision = revision.decider(now, wall).decide(now, &seen);
+        let mut decision = revision.decider(now, wall).decide(now, &seen);
+        let is_lacking = revision.record.lacks.is_some();
+        if is_lacking {
+            // On a cluster the number alone makes new instances.
+            decision.replicas = decision.replicas.min(seen.ready.saturating_add(seen.starting));
+        }
         let last = Last { replicas: decision.replicas, reason: decision.reason };
         let before = revision.last.replace(last);
         // Most revisions begin at zero, and stay there: that is not worth telling, nor keeping.
@@ -59,6 +64,9 @@ impl Fleet {
         }
         if before.is_none_or(|before| before.replicas != last.replicas) {
             self.actuate_scale(name, last.replicas);
+        }
+        if is_lacking && !self.settling {
+            self.answer_waiting(name, &seen, Some(lacking()));
         }
         self.set_next_look(name, &seen);
     }
@@ -155,4 +163,9 @@ impl Fleet {
             revision.decider = None;
         }
     }
+}
+
+fn lacking() -> Answer {
+    let message = "its environment names a Secret or ConfigMap that is not there, or not all of it is; see its events";
+    Answer { reason: "SourceMissing".into(), message: message.into() }
 }

@@ -54,12 +54,12 @@ impl Fleet {
         if self.fitting(revision).next().is_some() { StartKind::Warm } else { StartKind::Fresh }
     }
 
-    // (Warm | Expected) => Claimed, or Claimed => Claimed after a broken stream. The order names the one revision that it
-    // has. One whose revision has yet to come gets it then.
+    // (Warm | Expected) => Claimed, or Claimed => Claimed after a broken stream. The order names the one revision that
+    // it has; where that has yet to come, or lacks something, it is given later.
     pub(super) fn specialize(&mut self, name: &Name) {
         let Some(instance) = self.instances.get(name) else { return };
         let (Some(stream), Some(revision)) = (instance.stream, instance.revision.clone()) else { return };
-        let Some(known) = self.revisions.get(&revision).filter(|known| known.record.obstacle.is_none()) else { return };
+        let Some(known) = self.revisions.get(&revision).filter(|known| known.record.lacks.is_none()) else { return };
         let spec = known.record.spec.as_ref().clone();
         let message =
             InstanceDown { message: Some(instance_down::Message::Specialize(Specialize { spec: Some(spec) })) };

@@ -29,11 +29,28 @@ enum Step {
     LoseHost(usize),
     Exit(usize),
     StartFailed(usize),
+    NewLeader(Claims, Orders),
     Wait(u64),
+}
+
+/// What has become of the last leader's claims on pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claims {
+    Written,
+    Lost,
+}
+
+/// What has become of orders that hosts have not carried out yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Orders {
+    Arrived,
+    Lost,
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let (f, i, a) = (0..FUNCTIONS.len(), 0..INSTANCES.len(), 0..ACTIVATORS.len());
+    let claims = prop_oneof![Just(Claims::Written), Just(Claims::Lost)];
+    let orders = prop_oneof![Just(Orders::Arrived), Just(Orders::Lost)];
     prop_oneof![
         2 => f.clone().prop_map(Step::Apply),
         1 => f.clone().prop_map(Step::Delete),
@@ -50,6 +67,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => i.clone().prop_map(Step::LoseHost),
         2 => i.prop_map(Step::Exit),
         1 => f.prop_map(Step::StartFailed),
+        1 => (claims, orders).prop_map(|(claims, orders)| Step::NewLeader(claims, orders)),
         3 => (0..40_u64).prop_map(Step::Wait),
     ]
 }
@@ -88,8 +106,26 @@ fn take(world: &mut World, step: Step) {
             world.hosts.remove(INSTANCES[i]);
         }
         Step::StartFailed(f) => world.start_failed(FUNCTIONS[f]),
+        Step::NewLeader(claims, orders) => change_leader(world, claims, orders),
         Step::Wait(quarters) => world.after(std::time::Duration::from_millis(250) * u32::try_from(quarters).unwrap()),
         _ => {}
+    }
+}
+
+fn change_leader(world: &mut World, claims: Claims, orders: Orders) {
+    world.new_leader();
+    for instance in INSTANCES {
+        let Some(host) = world.hosts.get_mut(instance) else { continue };
+        let claimed = FUNCTIONS.into_iter().find(|function| host.given.contains(&name(function)));
+        match orders {
+            Orders::Arrived => host.ready = !host.given.is_empty(),
+            Orders::Lost if !host.ready => host.given.clear(),
+            Orders::Lost => {}
+        }
+        // As the pods' watch tells; who lets anyone in is told nothing.
+        if world.admission() == Admission::Expected {
+            world.expect(instance, claimed.filter(|_| claims == Claims::Written));
+        }
     }
 }
 
@@ -132,6 +168,10 @@ fn run(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+fn settings_of_a_leader() -> Settings {
+    Settings { settle: seconds(3), ..Settings::default() }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -142,7 +182,11 @@ proptest! {
 
     #[test]
     fn nor_where_nobody_announces_instances_and_a_leader_settles(steps in proptest::collection::vec(step(), 1..120)) {
-        let settings = Settings { admission: Admission::Anyone, settle: seconds(3), ..Settings::default() };
-        run(settings, steps)?;
+        run(Settings { admission: Admission::Anyone, ..settings_of_a_leader() }, steps)?;
+    }
+
+    #[test]
+    fn nor_where_leaders_follow_each_other(steps in proptest::collection::vec(step(), 1..120)) {
+        run(settings_of_a_leader(), steps)?;
     }
 }

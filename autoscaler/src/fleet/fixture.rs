@@ -15,7 +15,7 @@ use wisp_scaling::Policy;
 use super::Fleet;
 use crate::actuation::Actuation;
 use crate::catalog::{RevisionRecord, Start, Traffic};
-use crate::config::Settings;
+use crate::config::{Admission, Settings};
 use crate::event::{Effect, Event, Fact, StreamId};
 
 /// A Tuesday, 12:00 UTC.
@@ -23,6 +23,9 @@ const ORIGIN: Duration = Duration::from_secs(1_795_521_600);
 
 pub(super) struct World {
     pub(super) fleet: Fleet,
+    settings: Settings,
+    /// When the fleet began.
+    began: Duration,
     pub(super) now: Duration,
     pub(super) activators: BTreeMap<String, ModelActivator>,
     pub(super) hosts: BTreeMap<String, ModelHost>,
@@ -79,7 +82,7 @@ pub(super) fn revision(function: &str) -> RevisionRecord {
         schedule: Vec::new(),
         traffic: Traffic::Active,
         start: Start::Warm,
-        obstacle: None,
+        lacks: None,
     }
 }
 
@@ -145,7 +148,9 @@ impl World {
 
     pub(super) fn with(settings: Settings) -> Self {
         let mut world = Self {
-            fleet: Fleet::new(settings, ORIGIN),
+            fleet: Fleet::new(settings.clone(), ORIGIN),
+            settings,
+            began: Duration::ZERO,
             now: Duration::ZERO,
             activators: BTreeMap::new(),
             hosts: BTreeMap::new(),
@@ -159,6 +164,21 @@ impl World {
     }
 
     // ---- what happens ----
+
+    /// Another leader takes over, which knows nothing yet. All streams end.
+    pub(super) fn new_leader(&mut self) {
+        self.fleet = Fleet::new(self.settings.clone(), ORIGIN);
+        self.began = self.now;
+        self.streams.clear();
+        for host in self.hosts.values_mut() {
+            (host.stream, host.preparing) = (None, Vec::new());
+        }
+        for activator in self.activators.values_mut() {
+            (activator.stream, activator.sequence) = (None, 0);
+            activator.endpoints.clear();
+        }
+        self.tell(Event::Tick);
+    }
 
     pub(super) fn apply(&mut self, record: RevisionRecord) {
         let checked = record.check().expect("fixtures are valid");
@@ -183,7 +203,7 @@ impl World {
     /// Time passes, and activators are silent.
     pub(super) fn after_silent(&mut self, span: Duration) {
         let end = self.now + span;
-        while let Some(due) = self.fleet.next_due().filter(|due| *due <= end) {
+        while let Some(due) = self.fleet.next_due().map(|due| self.began + due).filter(|due| *due <= end) {
             self.now = self.now.max(due);
             self.tell(Event::Tick);
         }
@@ -325,6 +345,10 @@ impl World {
 
     // ---- what can be seen ----
 
+    pub(super) fn admission(&self) -> Admission {
+        self.settings.admission
+    }
+
     pub(super) fn endpoints(&self, activator: &str, function: &str) -> Vec<&str> {
         let endpoints = self.activators[activator].endpoints.get(&name(function));
         endpoints.into_iter().flatten().map(String::as_str).collect()
@@ -376,7 +400,7 @@ impl World {
     }
 
     pub(super) fn tell(&mut self, event: Event) {
-        for effect in self.fleet.apply(event, self.now) {
+        for effect in self.fleet.apply(event, self.now - self.began) {
             match effect {
                 Effect::ToActivator(stream, message) => {
                     let Some(name) = self.streams.get(&stream).cloned() else { continue };

@@ -30,8 +30,8 @@ pub(super) struct Instance {
     pub(super) slots: u32,
     /// `None` while it is not connected.
     pub(super) stream: Option<StreamId>,
-    /// Said of itself that it has no revision yet, when it connected.
-    pub(super) is_empty: bool,
+    /// When it connected it said that it has no revision yet.
+    pub(super) came_warm: bool,
     /// Set once, and never to another one.
     pub(super) revision: Option<Name>,
     /// Where it is in its life.
@@ -86,6 +86,8 @@ pub(super) enum Withdrawal {
     Deleted,
     /// Its host was told to end.
     Host,
+    /// Its host is not connected any more.
+    Lost,
 }
 
 /// How a start went so far.
@@ -107,7 +109,7 @@ impl Instance {
             address: String::new(),
             slots: 1,
             stream: None,
-            is_empty: false,
+            came_warm: false,
             revision: None,
             phase: Phase::Expected,
             entered: now,
@@ -133,9 +135,9 @@ impl Instance {
         }
     }
 
-    /// True for one that was started for a revision and has yet to be told it.
+    /// True for one that is there and has yet to be told what it serves.
     pub(super) fn awaits_order(&self) -> bool {
-        self.phase == Phase::Expected && self.is_empty && self.stream.is_some()
+        self.phase == Phase::Expected && self.came_warm && self.stream.is_some()
     }
 
     /// True for a warm instance that can be told its revision now.

@@ -121,7 +121,8 @@ impl Fleet {
             Phase::Expected | Phase::Claimed => self.start_overdue(name),
             Phase::Warm => self.stop(name, "its stream broke and did not come back"),
             Phase::Ready if instance.lost.is_none() => self.withdraw(name, Withdrawal::Deleted),
-            Phase::Ready => self.stop(name, "its stream broke and did not come back"),
+            // It may be serving, though nothing is heard of it: it gets the time of a drain.
+            Phase::Ready => self.withdraw(name, Withdrawal::Lost),
             Phase::Withdrawing { .. } => self.drain(name, "not every activator confirmed in time"),
             Phase::Draining => self.stop(name, "it did not drain in time"),
             Phase::Stopping => self.remove(name, "it should be gone, though nobody said so"),

@@ -12,9 +12,6 @@ use super::{Fleet, Name, name_of};
 use crate::actuation::Actuation;
 use crate::event::{Effect, Fact, StartKind};
 
-/// A revision that cannot start is looked at again after this long.
-const OBSTACLE_LOOK: Duration = Duration::from_secs(60);
-
 impl Fleet {
     pub(super) fn request_start(&mut self, name: &Name, count: u32) {
         let now = self.now;
@@ -79,9 +76,12 @@ impl Fleet {
         }
     }
 
-    // (Expected | Claimed) => Stopping
+    // (Expected | Claimed) => Stopping, or Expected => Expected for want of what its revision lacks
     pub(super) fn start_overdue(&mut self, name: &Name) {
         let Some(instance) = self.instances.get(name) else { return };
+        if instance.phase == Phase::Expected && instance.revision.as_ref().is_some_and(|held| self.is_lacking(held)) {
+            return self.enter(name, Phase::Expected, "its revision still lacks something");
+        }
         if let Some(revision) = instance.revision.clone() {
             let message = format!("instance {name} did not become ready in time; see its log");
             self.failed(&revision, Failure::Vanished(Answer { reason: "StartTimeout".into(), message }));
@@ -127,20 +127,22 @@ impl Fleet {
     }
 
     pub(super) fn allowance(&self, name: &Name) -> Allowance {
-        let Some(revision) = self.revisions.get(name) else { return Allowance::All };
-        if let Some(obstacle) = &revision.record.obstacle {
-            let answer = Answer { reason: "SourceMissing".into(), message: obstacle.clone() };
-            // Its end is told.
-            return Allowance::Nothing { until: self.now + OBSTACLE_LOOK, answer: Some(answer) };
-        }
-        revision.backoff.as_ref().map_or(Allowance::All, |backoff| backoff.allowance(self.now))
+        let backoff = self.revisions.get(name).and_then(|revision| revision.backoff.as_ref());
+        backoff.map_or(Allowance::All, |backoff| backoff.allowance(self.now))
+    }
+
+    /// True for a revision that cannot be started until something is there that it needs.
+    pub(super) fn is_lacking(&self, name: &Name) -> bool {
+        self.revisions.get(name).is_some_and(|revision| revision.record.lacks.is_some())
     }
 
     /// Tells those who wait that it is in vain, unless something may still come for them.
     pub(super) fn answer_waiting(&mut self, name: &Name, seen: &Observation, answer: Option<Answer>) {
         let Some(Answer { reason, message }) = answer else { return };
         let now = self.observe(name);
-        if seen.waiting == 0 || now.ready > 0 || now.starting > 0 {
+        // What waits for the same thing is no hope.
+        let is_coming = now.starting > 0 && !self.is_lacking(name);
+        if seen.waiting == 0 || now.ready > 0 || is_coming {
             return;
         }
         let failed = StartFailed { revision: name.to_string(), reason, message };

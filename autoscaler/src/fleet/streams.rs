@@ -235,7 +235,7 @@ impl Instance {
             start.boot = now.saturating_sub(self.born);
         }
         self.stream = Some(stream);
-        self.is_empty = hello.state() == HelloState::Warm;
+        self.came_warm = hello.state() == HelloState::Warm;
         self.lost = None;
         self.namespace = hello.namespace;
         self.address = hello.address;

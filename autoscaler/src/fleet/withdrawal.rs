@@ -88,6 +88,7 @@ impl Withdrawal {
             Self::ScaleDown => "the number fell",
             Self::Deleted => "its revision is gone",
             Self::Host => "its host was told to end",
+            Self::Lost => "its stream broke and did not come back",
         }
     }
 }

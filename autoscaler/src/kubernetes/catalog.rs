@@ -142,48 +142,50 @@ impl Catalog {
     }
 
     async fn follow(&mut self, dirty: BTreeSet<RevisionKey>) -> Result<(), HandleError> {
-        for key in dirty {
-            let lacking = match self.record(&key).await {
-                Ok(record) => {
-                    let lacking = record.as_ref().and_then(|record| record.obstacle.clone());
-                    let record = record.map(|record| self.with_what_was_known(record));
-                    self.tell(key.clone(), record).await?;
-                    lacking
+        let wanted: Vec<_> = dirty.into_iter().map(|key| (self.sources_of(&key), key)).collect();
+        let all = wanted.iter().flat_map(|(sources, _)| sources).cloned().collect();
+        let unknown = self.environment.refresh(&all).await;
+        let mut unsatisfying = BTreeSet::new();
+        for (sources, key) in wanted {
+            let mut record = lock(&self.view).record(&key, &self.environment.get(&sources));
+            if let (Some(record), Some(why)) = (&mut record, sources.iter().find_map(|source| unknown.get(source))) {
+                record.lacks = Some(why.clone());
+            }
+            match record.as_ref().and_then(|record| record.lacks.clone()) {
+                Some(lacks) => {
+                    self.warn(&key, lacks);
+                    unsatisfying.extend(sources);
                 }
-                Err(unknown) => Some(unknown),
-            };
-            match lacking {
-                Some(lacking) => self.lacks(&key, lacking),
                 None => drop(self.incomplete.remove(&key)),
             }
+            let record = record.map(|record| self.with_what_was_known(record));
+            self.tell(key, record).await?;
         }
+        // Somebody is about to mend them.
+        self.environment.forget(&unsatisfying);
         Ok(())
     }
 
-    // A revision that could start goes on with the values that it had.
-    fn with_what_was_known(&self, record: RevisionRecord) -> RevisionRecord {
-        match self.told.get(&record.key) {
-            Some(told) if record.obstacle.is_some() && told.obstacle.is_none() => {
-                RevisionRecord { spec: told.spec.clone(), obstacle: None, ..record }
-            }
-            _ => record,
-        }
+    fn sources_of(&self, key: &RevisionKey) -> BTreeSet<SourceKey> {
+        let view = lock(&self.view);
+        let revision = view.revision(key);
+        revision.map(|known| Sources::of_environment(&key.namespace, &known.spec.template)).unwrap_or_default()
     }
 
-    fn lacks(&mut self, key: &RevisionKey, why: String) {
+    // A revision that could start goes on with the values that it had.
+    fn with_what_was_known(&self, mut record: RevisionRecord) -> RevisionRecord {
+        if let Some(told) = self.told.get(&record.key).filter(|told| told.lacks.is_none() && record.lacks.is_some()) {
+            record.spec.env.clone_from(&told.spec.env);
+            record.lacks = None;
+        }
+        record
+    }
+
+    fn warn(&mut self, key: &RevisionKey, why: String) {
         if self.incomplete.insert(key.clone(), why.clone()).as_ref() != Some(&why) {
             tracing::warn!(revision = %key, why, "a revision cannot start; it is tried again");
             self.announcer.announce(announce::News::CannotStart { revision: key.clone(), why });
         }
-    }
-
-    async fn record(&mut self, key: &RevisionKey) -> Result<Option<RevisionRecord>, String> {
-        let wanted: BTreeSet<SourceKey> = match lock(&self.view).revision(key) {
-            Some(revision) => Sources::of_environment(&key.namespace, &revision.spec.template),
-            None => BTreeSet::new(),
-        };
-        let sources = self.environment.get(&wanted).await?;
-        Ok(lock(&self.view).record(key, &sources))
     }
 
     async fn tell(&mut self, key: RevisionKey, record: Option<RevisionRecord>) -> Result<(), HandleError> {

@@ -12,8 +12,6 @@ use wisp_api::sources::{Data, SourceKey, SourceKind, Sources, of_config_map, of_
 
 /// Values are asked for again after this long.
 pub(crate) const REFRESH: Duration = Duration::from_secs(60);
-/// What is not there is looked for again after this long: somebody is about to create it.
-const ABSENT: Duration = Duration::from_secs(2);
 /// Calls at once.
 const CALLS_MAX: usize = 16;
 /// One call of the API server.
@@ -31,24 +29,16 @@ struct Known {
     asked: Instant,
 }
 
-impl Known {
-    fn lasts(&self) -> Duration {
-        if self.data.is_some() { REFRESH } else { ABSENT }
-    }
-}
-
 impl Environment {
     pub(crate) fn new(client: Client) -> Self {
         Self { client, known: HashMap::new() }
     }
 
-    /// The sources that `wanted` names. What is not there is left out.
-    ///
-    /// # Errors
-    /// When one cannot be asked for and was never seen.
-    pub(crate) async fn get(&mut self, wanted: &BTreeSet<SourceKey>) -> Result<Sources, String> {
+    /// Asks for those of `wanted` that were not asked for of late. Returns which cannot be asked for and were never
+    /// seen, and why.
+    pub(crate) async fn refresh(&mut self, wanted: &BTreeSet<SourceKey>) -> HashMap<SourceKey, String> {
         let now = Instant::now();
-        let is_fresh = |key: &&SourceKey| self.known.get(key).is_some_and(|known| known.asked + known.lasts() > now);
+        let is_fresh = |key: &&SourceKey| self.known.get(key).is_some_and(|known| known.asked + REFRESH > now);
         let stale: Vec<SourceKey> = wanted.iter().filter(|key| !is_fresh(key)).cloned().collect();
         let calls = stale.into_iter().map(|key| {
             let client = self.client.clone();
@@ -58,6 +48,7 @@ impl Environment {
             }
         });
         let answers: Vec<_> = stream::iter(calls).buffer_unordered(CALLS_MAX).collect().await;
+        let mut unknown = HashMap::new();
         for (key, answer) in answers {
             match answer {
                 Ok(data) => {
@@ -67,16 +58,29 @@ impl Environment {
                 Err(error) if self.known.contains_key(&key) => {
                     tracing::warn!(kind = %key.kind, key.namespace, key.name, error, "cannot be asked for; the old one stays");
                 }
-                Err(error) => return Err(format!("{} {}/{}: {error}", key.kind, key.namespace, key.name)),
+                Err(error) => {
+                    let why = format!("{} {}/{} cannot be asked for: {error}", key.kind, key.namespace, key.name);
+                    unknown.insert(key, why);
+                }
             }
         }
+        unknown
+    }
+
+    /// Those of `wanted` that are there.
+    pub(crate) fn get(&self, wanted: &BTreeSet<SourceKey>) -> Sources {
         let mut sources = Sources::default();
         for key in wanted {
             if let Some(data) = self.known.get(key).and_then(|known| known.data.clone()) {
                 sources.insert(key.clone(), data);
             }
         }
-        Ok(sources)
+        sources
+    }
+
+    /// Asks anew at the next refresh.
+    pub(crate) fn forget(&mut self, keys: &BTreeSet<SourceKey>) {
+        self.known.retain(|key, _| !keys.contains(key));
     }
 
     /// Forgets what nobody wants, so that nothing secret is held for longer than it is used.

@@ -54,6 +54,8 @@ mod work;
 const ACTUATIONS_WAITING: usize = 1024;
 /// Streams that wait for the gate.
 const STREAMS_WAITING: usize = 1024;
+/// The catalog is read while instances come back.
+const SETTLE_MIN: Duration = Duration::from_secs(1);
 /// A pod's, until one was seen: a third of it on an idle node with everything at hand.
 const FRESH_START: Duration = Duration::from_secs(1);
 /// A pod takes a second or two; one that pulls images or waits for a node takes longer.
@@ -128,7 +130,7 @@ async fn lead(args: &Args, place: Place, parts: Parts, leads: admin::Leads) -> a
     let settings = Settings {
         admission: Admission::Expected,
         warm_instances: 0,
-        settle: args.settle(),
+        settle: args.settle().max(SETTLE_MIN),
         fresh_start: FRESH_START,
         start_deadline: START_DEADLINE,
         ..Settings::default()

@@ -128,7 +128,7 @@ impl View {
             &WasmFunctionSpec { scaling: self.scaling(key, revision).clone(), ..revision.spec.template.clone() };
         let function = FunctionKey::new(&key.namespace, &revision.spec.function);
         let artifact = Artifact { digest: revision.spec.digest.clone(), path: compiled.file.clone() };
-        let (env, obstacle) = match environment(&function, template, sources) {
+        let (env, lacks) = match environment(&function, template, sources) {
             Ok(env) => (env, None),
             Err(lacking) => (BTreeMap::new(), Some(lacking.to_string())),
         };
@@ -144,7 +144,7 @@ impl View {
             schedule: template.scaling.schedule.clone(),
             traffic: if has_traffic { Traffic::Active } else { Traffic::Inactive },
             start: self.start(key, template),
-            obstacle,
+            lacks,
         };
         if !self.is_new(revision) {
             record.policy.initial = 0;
@@ -372,7 +372,7 @@ mod tests {
         let mut view = view();
         let env = json!({"env": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]});
         view.apply_revision(revision(env, 0, "amd64", "f1"));
-        let obstacle = record(&view).unwrap().obstacle.unwrap();
-        assert!(obstacle.contains("Secret \"s\" in namespace \"shop\""), "{obstacle}");
+        let lacks = record(&view).unwrap().lacks.unwrap();
+        assert!(lacks.contains("Secret \"s\" in namespace \"shop\""), "{lacks}");
     }
 }

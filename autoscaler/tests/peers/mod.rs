@@ -53,7 +53,7 @@ pub(crate) fn record(function: &str) -> RevisionRecord {
         schedule: Vec::new(),
         traffic: Traffic::Active,
         start: Start::Warm,
-        obstacle: None,
+        lacks: None,
     }
 }
 

@@ -108,7 +108,7 @@ impl<R: Rpc> Reconnecting<R> {
                 Err(reason) => reason,
             };
             tracing::debug!(endpoint = %self.endpoint, reason, "control stream is down");
-            if self.events.send(LinkEvent::Disconnected { reason }).await.is_err() {
+            if self.events.send(LinkEvent::Disconnected { reason }).await.is_err() || self.up.is_closed() {
                 return;
             }
             unheard(&mut self.up, tokio::time::sleep(backoff.wait())).await;

@@ -18,11 +18,12 @@ pub struct Link<Up, Down> {
 }
 
 impl<Up, Down> Link<Up, Down> {
-    /// Says nothing more, and waits until the autoscaler has heard all that was said, or the stream is down.
+    /// Says nothing more, and waits until the autoscaler has heard all that was said. Where the stream is down that
+    /// takes as long as one try to connect.
     pub async fn close(self) {
         let Self { up, mut events } = self;
         drop(up);
-        while let Some(LinkEvent::Connected | LinkEvent::Message(_)) = events.recv().await {}
+        while events.recv().await.is_some() {}
     }
 }
 
@@ -84,7 +85,7 @@ pub fn local_demand_link(incoming: mpsc::Sender<Incoming>) -> Link<DemandUp, Dem
     let (events_sender, events) = mpsc::channel(CHANNEL_MESSAGES);
     // Ends when the link is dropped or the autoscaler ends.
     tokio::spawn(async move {
-        while !events_sender.is_closed() {
+        while !events_sender.is_closed() && !up_receiver.is_closed() {
             let (mut inner, peer) = pair();
             if incoming.send(Incoming::Activator(peer)).await.is_err() {
                 return;

@@ -60,12 +60,12 @@ impl Client {
     }
 }
 
-/// Whether the activator at `address` knows the function of `host`. It refuses a body that is too long for the function, and
-/// starts nothing for that.
-pub(crate) async fn is_known(address: &str, host: &str) -> Result<bool> {
+/// Whether the activator at `address` knows the function of `host` and `path`. It refuses a body that is too long for
+/// the function, and starts nothing for that.
+pub(crate) async fn is_known(address: &str, host: &str, path: &str) -> Result<bool> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
-        let head = format!("POST / HTTP/1.1\r\nhost: {host}\r\ncontent-length: {}\r\n\r\n", u64::MAX >> 1);
+        let head = format!("POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {}\r\n\r\n", u64::MAX >> 1);
         stream.write_all(head.as_bytes()).await?;
         let mut line = String::new();
         BufReader::new(stream).read_line(&mut line).await?;

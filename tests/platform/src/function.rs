@@ -72,20 +72,22 @@ impl Function {
 
     /// Waits until all activators that are ready know it: they watch for themselves.
     async fn until_known(&self, cluster: &Cluster) {
-        let path = "jsonpath={range .items[*].endpoints[?(@.conditions.ready==true)]}{.addresses[0]} {end}";
+        let ready = "jsonpath={range .items[*].endpoints[?(@.conditions.ready==true)]}{.addresses[0]} {end}";
         let slices = ["-n", SYSTEM, "get", "endpointslices", "-l", "kubernetes.io/service-name=wisp-activator"];
+        let path = self.spec["ingress"]["path"].as_str().unwrap_or("/");
+        let mut last = String::new();
         let known = until("activators know the function", PATIENCE, async || {
-            let addresses = cluster.kubectl([&slices[..], &["-o", path]].concat()).await?;
-            for address in addresses.split_whitespace() {
+            last = cluster.kubectl([&slices[..], &["-o", ready]].concat()).await?;
+            let mut addresses = last.split_whitespace().map(|address| format!("{address}:{ACTIVATOR_PORT}")).peekable();
+            let mut all = addresses.peek().is_some();
+            for address in addresses {
                 // One that does not answer may have gone.
-                if !is_known(&format!("{address}:{ACTIVATOR_PORT}"), &self.host()).await.unwrap_or(false) {
-                    return Ok(None);
-                }
+                all &= is_known(&address, &self.host(), path).await.unwrap_or(false);
             }
-            Ok(Some(()))
+            Ok(all.then_some(()))
         });
         if let Err(error) = known.await {
-            panic!("{error:#}\n{}", look(cluster).await);
+            panic!("{error:#}: {last:?}\n{}", look(cluster).await);
         }
     }
 

@@ -275,7 +275,7 @@ fn record(key: &FunctionKey, spec: &WasmFunctionSpec, revision: &StoredRevision,
         schedule: spec.scaling.schedule.clone(),
         traffic: if of.has_traffic { Traffic::Active } else { Traffic::Inactive },
         start,
-        obstacle: None,
+        lacks: None,
     }
 }
 

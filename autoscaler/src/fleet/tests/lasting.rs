@@ -51,14 +51,29 @@ fn an_instance_that_exited_is_withdrawn_at_once_and_replaced() {
 }
 
 #[test]
-fn a_host_that_stays_away_is_withdrawn_stopped_and_replaced() {
+fn a_host_that_stays_away_is_withdrawn_and_replaced_and_stopped_when_it_could_have_drained() {
     let mut world = woken();
     world.lose_host("w1");
     world.asked();
     world.after(seconds(11));
     assert!(world.endpoints("a", "hello").is_empty());
     let asked = world.asked();
-    assert!(matches!(&asked[..], [Actuation::Stop { .. }, Actuation::Start { .. }]), "{asked:?}");
+    assert!(matches!(&asked[..], [Actuation::Start { .. }]), "{asked:?}");
+    world.fresh("f1", "hello");
+    world.after(seconds(30));
+    assert_eq!(world.asked(), [], "its requests may take that long");
+    world.after(seconds(10));
+    assert_eq!(world.asked(), [Actuation::Stop { instance: "w1".into() }]);
+}
+
+#[test]
+fn a_host_that_comes_back_after_it_was_given_up_is_told_to_drain() {
+    let mut world = woken();
+    world.lose_host("w1");
+    world.after(seconds(11));
+    world.hello("w1", InstanceState::Ready, &name("hello"));
+    assert_eq!(world.drains("w1"), 1);
+    assert!(world.endpoints("a", "hello").is_empty());
 }
 
 #[test]

@@ -319,21 +319,28 @@ fn decisions_explain_themselves() {
 }
 
 #[test]
-fn a_revision_that_lacks_something_keeps_what_runs_and_answers_those_who_wait() {
+fn a_revision_that_lacks_something_keeps_what_runs_and_starts_nothing() {
     let mut world = World::new();
-    let mut lacking = revision("hello").min(1);
-    lacking.obstacle = Some("no Secret".into());
+    let mut lacking = revision("hello").min(2);
+    lacking.lacks = Some("a Secret".into());
     world.apply(lacking.clone());
     world.activator("a");
     world.warm("w1");
     world.wake("a", "hello", 1);
-    assert!(!world.is_given("w1", "hello"));
-    assert_eq!(world.activators["a"].failures[0].message, "no Secret");
-    world.fresh("h1", "hello");
+    assert_eq!(world.failures("a"), 1);
+    // One that was made for it nevertheless changes nothing, and waits.
+    world.expect("h1", Some("hello"));
+    world.hello("h1", InstanceState::Warm, "");
+    world.wake("a", "hello", 1);
+    assert_eq!(world.failures("a"), 2);
+    world.fresh("h2", "hello");
     world.apply(lacking);
-    world.after(seconds(60));
-    assert_eq!(world.endpoints("a", "hello"), ["h1"]);
-    world.exit("h1");
-    world.apply(revision("hello").min(1));
-    assert!(world.is_given("w1", "hello"));
+    world.after(seconds(100));
+    assert_eq!(world.endpoints("a", "hello"), ["h2"]);
+    assert!(!world.is_given("w1", "hello") && !world.is_given("h1", "hello"));
+    let raised = |asked: &Actuation| matches!(asked, Actuation::Scaled { replicas, .. } if *replicas > 2);
+    assert!(!world.actuations.iter().any(raised), "no more than there are");
+    assert_eq!(world.asked(), []);
+    world.apply(revision("hello").min(3));
+    assert!(world.is_given("w1", "hello") && world.is_given("h1", "hello"));
 }

@@ -153,7 +153,6 @@ async fn live(beginning: Beginning, common: &CommonArgs) -> anyhow::Result<Exit>
     if let Some(admin) = admin {
         admin.close().await;
     }
-    // The link flushes what was said last.
     shutdown.cancel();
     Ok(exit)
 }

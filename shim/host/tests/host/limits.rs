@@ -65,7 +65,7 @@ async fn a_guest_that_computes_too_long_is_stopped_and_costs_nobody_else_anythin
         let host = given(component).limits(|limits| limits.cpu_time_millis = 200).served().await;
         let answer = host.get("/loop").await;
         assert_eq!((answer.status.as_u16(), answer.header("x-wisp-error")), (504, "cpu-time"), "{component}");
-        // Until then; here it is long enough for any machine.
+        // While it loops, for which a slow machine needs more time.
         let host = given(component).limits(|limits| limits.cpu_time_millis = 20_000).served().await;
         let mut client = host.http1().await;
         let looping = tokio::spawn(client.send_request(get("/loop")));

@@ -100,8 +100,9 @@ impl Turn {
 
     /// The names of a function's pods that nobody has given up.
     pub(crate) async fn serving(&self, function: &str) -> Vec<String> {
-        let each = r"{range .items[*]}{.metadata.name} {.metadata.annotations.wisp\.dev/stop}{'\n'}{end}";
-        let (label, each) = (format!("wisp.dev/function={function}"), format!("jsonpath={each}"));
+        let marks = r"{.metadata.annotations.wisp\.dev/stop}{.metadata.deletionTimestamp}";
+        let each = format!(r"jsonpath={{range .items[*]}}{{.metadata.name}} {marks}{{'\n'}}{{end}}");
+        let label = format!("wisp.dev/function={function}");
         let pods = self.kubectl(["get", "pods", "-l", &label, "-o", &each]).await.unwrap();
         // With a mark there is a second word.
         pods.lines().filter_map(|line| line.strip_suffix(' ')).map(str::to_owned).collect()
