@@ -163,8 +163,8 @@ impl<W, E: Clone> Admission<W, E> {
 
     /// Takes a place in line, after [`Self::try_take`] had nothing to give.
     pub(crate) fn wait(&mut self, ask: Ask, bounds: Bounds, who: W) -> Result<Turn, Full> {
-        // One that has its place already had passed the bounds when it took it.
-        if ask.turn.is_none() {
+        // One that had a place passed the bounds then; one that was refused by all never waited.
+        if ask.turn.is_none() || self.exhausted(&ask.tried) {
             self.check(bounds, ask.bytes)?;
         }
         let turn = ask.turn.unwrap_or_else(|| self.next_turn());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Version;
 use http::request::Parts;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::Instant;
 
 use crate::admission::{Ask, EndpointId, Turn};
 use crate::connection::STREAM_WINDOW_BYTES;
@@ -15,10 +15,12 @@ use crate::respond::Refusal;
 use crate::revision::{Capacity, Permit};
 use crate::upload::{AHEAD_BYTES_MAX, Progress, Upload};
 
-/// When all instances say that their slots are taken though some were counted as free: how long the end of a request
-/// that was cut off may be on its way. Then twice as long, and so on.
+/// An instance may have a slot although it has just said no: the end of a request that was cut off is on its way to it,
+/// or its connection had ended. It is asked again after this long, then after twice as long, and so on.
 const PAUSE_FIRST: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_millis(100);
+/// How long the autoscaler may take to name others for instances that refused for another reason.
+const OTHERS_WITHIN: Duration = Duration::from_secs(1);
 /// What a waiting request holds besides its head: its task, and the connection's buffer.
 const WAITING_BASE_BYTES: u64 = 2 * 1024;
 /// What hyper may have read of a body that nobody asked for; an HTTP/2 client may send a window.
@@ -30,9 +32,9 @@ pub(crate) struct Passage<'a> {
     pub(crate) body: Upload,
     pub(crate) hit: Hit,
     pub(crate) deadline: Instant,
-    pub(crate) tried: Vec<EndpointId>,
-    /// Of these, those that had no slot, and may have one again.
-    pub(crate) full: Vec<EndpointId>,
+    tried: Vec<EndpointId>,
+    /// Of these, those that may take it a little later.
+    full: Vec<EndpointId>,
     next_pause: Duration,
     /// Its place in line, once it has had one.
     pub(crate) turn: Option<Turn>,
@@ -52,7 +54,7 @@ pub(crate) enum Again {
     Anywhere,
     /// To another instance: this one has refused it.
     Elsewhere,
-    /// To another instance, or a little later to the same: its slots were taken.
+    /// To another instance, or a little later to the same: its slots were taken, or its connection had ended.
     WhenFree,
 }
 
@@ -111,10 +113,25 @@ impl<'a> Passage<'a> {
         }
     }
 
-    /// A client that left, or a deadline, frees a slot here before the instance knows.
-    pub(crate) async fn pause_while_full(&mut self) -> Result<(), Refusal> {
-        let end = Instant::now() + self.next_pause;
-        timeout_at(self.deadline, sleep_until(end)).await.map_err(|_| self.timeout_waiting())?;
+    /// Until when it waits in line before it looks around, which one that was refused does before its deadline.
+    pub(crate) fn waits_until(&self) -> Instant {
+        let now = Instant::now();
+        let look = match (&self.tried[..], &self.full[..]) {
+            ([], _) => self.deadline,
+            (_, []) => now + OTHERS_WITHIN,
+            _ => now + self.next_pause,
+        };
+        look.min(self.deadline)
+    }
+
+    /// Goes on waiting, and from now on for those again that may have a slot by now; unless there is nobody to wait for.
+    pub(crate) fn look_around(&mut self) -> Result<(), Refusal> {
+        if Instant::now() >= self.deadline {
+            return Err(self.timeout_waiting());
+        }
+        if self.full.is_empty() && self.hit.revision.is_exhausted(&self.tried) {
+            return Err(Refusal::Unreachable);
+        }
         self.next_pause = (self.next_pause * 2).min(PAUSE_MAX);
         let full = std::mem::take(&mut self.full);
         self.tried.retain(|id| !full.contains(id));
@@ -143,7 +160,7 @@ impl<'a> Passage<'a> {
         Refusal::Timeout { timeout_millis: self.hit.limits.timeout.as_millis() }
     }
 
-    pub(crate) fn timeout_waiting(&self) -> Refusal {
+    fn timeout_waiting(&self) -> Refusal {
         Refusal::TimeoutWaiting { timeout_millis: self.hit.limits.timeout.as_millis() }
     }
 }

@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use http::request::Parts;
 use http::uri::{Scheme, Uri};
@@ -17,18 +16,16 @@ use crate::forward::{self, Answered};
 use crate::headers::{self, Origin};
 use crate::index::{Hit, Index};
 use crate::metrics::{Metrics, Outcome};
-use crate::passage::{Next, Passage};
+use crate::passage::{Again, Next, Passage};
 use crate::respond::Refusal;
-use crate::revision::{Admitted, Dismissal, Permit};
+use crate::revision::{Admitted, Capacity, Dismissal, Permit};
 use crate::route::{self, HostError};
 use crate::traces::Traces;
 use crate::upload::{ReadAhead, Upload};
 use crate::workers::WorkerId;
 
-/// Instances that one request may be offered to. More dead ones than this in a row are no bad luck.
-const ATTEMPTS_MAX: usize = 16;
-/// When all instances refused for another reason: how long the autoscaler may take to name others.
-const OTHERS_WITHIN: Duration = Duration::from_secs(1);
+/// Instances that may turn one request away. More dead ones than this in a row are no bad luck.
+const REFUSALS_MAX: u32 = 16;
 
 /// What every request of a worker needs.
 #[derive(Debug)]
@@ -102,7 +99,8 @@ impl Proxy {
 
     /// Offers the request to one instance after the other, until one takes it.
     async fn carry(&self, passage: &mut Passage<'_>) -> Result<Response<AnswerBody>, Refusal> {
-        for _ in 0..ATTEMPTS_MAX {
+        let mut refusals = 0;
+        while refusals < REFUSALS_MAX {
             let permit = self.slot(passage).await?;
             let sent = Instant::now();
             let attempt = forward::send(self.worker, &permit, passage.head, &passage.body);
@@ -111,6 +109,7 @@ impl Proxy {
             match passage.judge(&permit, result)? {
                 Next::Answer(answered) => return self.answer(passage, answered, permit).await,
                 Next::Retry(again) => {
+                    refusals += u32::from(again != Again::WhenFree);
                     passage.come_back(&permit, again);
                     self.metrics.retries.inc();
                 }
@@ -128,31 +127,28 @@ impl Proxy {
             return Ok(permit);
         }
         let bounds = Bounds { requests: passage.hit.limits.queue_requests, bytes: passage.hit.limits.queue_bytes };
-        let mut waiting = loop {
-            match revision.admit(passage.ask(), bounds).map_err(Refusal::QueueFull)? {
-                Admitted::Now(permit) => return Ok(permit),
-                Admitted::Later(waiting) if waiting.is_exhausted && !passage.full.is_empty() => drop(waiting),
-                Admitted::Later(waiting) => break waiting,
+        let began = Instant::now();
+        let verdict = loop {
+            let mut waiting = match revision.admit(passage.ask(), bounds).map_err(Refusal::QueueFull)? {
+                Admitted::Now(permit) => break Ok((permit, Capacity::Some)),
+                Admitted::Later(waiting) => waiting,
+            };
+            let (until, capacity) = (passage.waits_until(), waiting.capacity);
+            let wait = std::future::poll_fn(|cx| {
+                passage.body.read_ahead(cx);
+                Pin::new(&mut waiting).poll(cx)
+            });
+            match timeout_at(until, wait).await {
+                Ok(verdict) => break verdict.map(|permit| (permit, capacity)).map_err(Refusal::from),
+                Err(_) => drop(waiting),
             }
-            passage.pause_while_full().await?;
+            if let Err(refusal) = passage.look_around() {
+                break Err(refusal);
+            }
         };
-        let (began, capacity) = (Instant::now(), waiting.capacity);
-        let hope = if waiting.is_exhausted { began + OTHERS_WITHIN } else { passage.deadline };
-        let until = hope.min(passage.deadline);
-        let mut wait = std::pin::pin!(std::future::poll_fn(|cx| {
-            passage.body.read_ahead(cx);
-            Pin::new(&mut waiting).poll(cx)
-        }));
-        let mut verdict = timeout_at(until, wait.as_mut()).await;
-        let is_in_vain = verdict.is_err() && until < passage.deadline && revision.is_exhausted(&passage.tried);
-        if verdict.is_err() && !is_in_vain {
-            verdict = timeout_at(passage.deadline, wait).await;
-        }
-        drop(waiting);
         let waited = began.elapsed();
         self.metrics.queue_wait.observe(waited.as_secs_f64());
-        let late = |_| if is_in_vain { Refusal::Unreachable } else { passage.timeout_waiting() };
-        let permit = verdict.map_err(late)?.map_err(Refusal::from)?;
+        let (permit, capacity) = verdict?;
         passage.waited(waited, capacity, permit.endpoint().start);
         if let Some(start) = passage.timing.start {
             self.metrics.start_wait.observe(start.as_secs_f64());

@@ -90,8 +90,6 @@ pub(crate) struct Waiting {
     verdict: oneshot::Receiver<Result<Permit, Dismissal>>,
     /// Whether there was no capacity at all when it began.
     pub capacity: Capacity,
-    /// Whether every instance had refused the request by then.
-    pub is_exhausted: bool,
 }
 
 /// Whether a revision has any slots, taken or not.
@@ -145,7 +143,6 @@ impl Revision {
             self.tell_edge(demand);
             return Ok(Admitted::Now(permit));
         }
-        let is_exhausted = line.exhausted(&ask.tried);
         let (sender, verdict) = oneshot::channel();
         let turn = line.wait(ask, bounds, sender)?;
         let (demand, capacity) = (Demand::of(&line), line.capacity());
@@ -155,7 +152,7 @@ impl Revision {
         if capacity == Capacity::Zero {
             self.tell_wake();
         }
-        Ok(Admitted::Later(Waiting { turn, revision: Arc::clone(self), verdict, capacity, is_exhausted }))
+        Ok(Admitted::Later(Waiting { turn, revision: Arc::clone(self), verdict, capacity }))
     }
 
     /// Whether a request that tried these endpoints can get no other of those that are there.

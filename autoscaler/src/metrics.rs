@@ -246,5 +246,6 @@ fn reason_word(reason: Reason) -> Word {
         Reason::OutOfTouch => "out_of_touch",
         Reason::AtMin => "at_min",
         Reason::AtMax => "at_max",
+        Reason::Lacking => "lacking",
     })
 }

@@ -51,6 +51,8 @@ pub enum Reason {
     AtMin,
     /// The most that the policy allows.
     AtMax,
+    /// No more than there are: what a start needs is missing. Said by who starts instances, not decided here.
+    Lacking,
 }
 
 /// The inputs of a decision and its intermediate values.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use wisp_scaling::{Candidate, Observation, victims};
+use wisp_scaling::{Candidate, Observation, Reason, victims};
 
 use super::backoff::{Allowance, Answer};
 use super::instance::{Phase, Withdrawal};
-use super::revision::Last;
+use super::revision::{Last, Revision};
 use super::timers::Timer;
 use super::{Fleet, Name};
 use crate::actuation::Actuation;
@@ -35,13 +35,14 @@ impl Fleet {
             return;
         }
         let (now, wall) = (self.now, self.wall());
+        let present = seen.ready.saturating_add(seen.starting).saturating_add(self.on_their_way_out(name));
         let Some(revision) = self.revisions.get_mut(name) else { return };
         revision.follow_schedule(wall);
         let mut decision = revision.decider(now, wall).decide(now, &seen);
         let is_lacking = revision.record.lacks.is_some();
-        if is_lacking {
-            // On a cluster the number alone makes new instances.
-            decision.replicas = decision.replicas.min(seen.ready.saturating_add(seen.starting));
+        // On a cluster the number alone makes new instances.
+        if is_lacking && decision.replicas > present {
+            (decision.replicas, decision.reason) = (present, Reason::Lacking);
         }
         let last = Last { replicas: decision.replicas, reason: decision.reason };
         let before = revision.last.replace(last);
@@ -159,7 +160,9 @@ impl Fleet {
         let next = next.map(|at| at.max(self.now + Duration::from_millis(1)));
         self.timers.set(Timer::Revision(name.clone()), next);
         let is_asleep = next.is_none() && seen.demand() == 0 && seen.ready == 0 && seen.starting == 0;
-        if let Some(revision) = self.revisions.get_mut(name).filter(|revision| is_asleep && revision.wanted() == 0) {
+        let may_forget =
+            |revision: &&mut Revision| is_asleep && revision.wanted() == 0 && revision.record.lacks.is_none();
+        if let Some(revision) = self.revisions.get_mut(name).filter(may_forget) {
             revision.decider = None;
         }
     }

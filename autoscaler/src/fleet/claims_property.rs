@@ -84,8 +84,8 @@ fn take(world: &mut World, step: Step) {
         Step::InFlight(a, f, in_flight) if world.activators.contains_key(ACTIVATORS[a]) => {
             world.in_flight(ACTIVATORS[a], FUNCTIONS[f], in_flight);
         }
-        Step::ExpectWarm(i) => world.expect(INSTANCES[i], None),
-        Step::ExpectFor(i, f) => world.expect(INSTANCES[i], Some(FUNCTIONS[f])),
+        Step::ExpectWarm(i) => expect(world, INSTANCES[i], None),
+        Step::ExpectFor(i, f) => expect(world, INSTANCES[i], Some(FUNCTIONS[f])),
         Step::Hello(i) => {
             let host = world.hosts.get(INSTANCES[i]);
             let (given, ready) = host.map_or((None, false), |host| (host.given.first().cloned(), host.ready));
@@ -112,19 +112,31 @@ fn take(world: &mut World, step: Step) {
     }
 }
 
+fn expect(world: &mut World, instance: &str, function: Option<&str>) {
+    if !world.fleet.instances.contains_key(instance) {
+        // Another process by the name of one that was given up.
+        world.exit(instance);
+        world.hosts.remove(instance);
+    }
+    world.expect(instance, function);
+}
+
 fn change_leader(world: &mut World, claims: Claims, orders: Orders) {
     world.new_leader();
+    // Who lets anyone in is told nothing.
+    let announces = world.admission() == Admission::Expected;
+    let is_written = announces && claims == Claims::Written;
     for instance in INSTANCES {
         let Some(host) = world.hosts.get_mut(instance) else { continue };
         let claimed = FUNCTIONS.into_iter().find(|function| host.given.contains(&name(function)));
         match orders {
             Orders::Arrived => host.ready = !host.given.is_empty(),
-            Orders::Lost if !host.ready => host.given.clear(),
+            // What nobody knows of any more was never given. What is written stays so: it is given to none but the same.
+            Orders::Lost if !host.ready && !is_written => host.given.clear(),
             Orders::Lost => {}
         }
-        // As the pods' watch tells; who lets anyone in is told nothing.
-        if world.admission() == Admission::Expected {
-            world.expect(instance, claimed.filter(|_| claims == Claims::Written));
+        if announces {
+            world.expect(instance, claimed.filter(|_| is_written));
         }
     }
 }

@@ -141,6 +141,8 @@ impl Fleet {
             let Some(instance) = self.instances.get_mut(member) else { continue };
             instance.request_timeout = timeout.unwrap_or(instance.request_timeout);
             if instance.awaits_order() {
+                // Nobody could have been faster.
+                instance.born = self.now;
                 self.specialize(member);
             } else {
                 self.set_deadline(member);

@@ -33,14 +33,21 @@ impl Fleet {
         self.enter(name, Phase::Withdrawing { sequence, cause }, cause.text());
     }
 
-    /// Takes back up to `count` instances that are on their way out only because the number fell.
-    pub(super) fn take_back(&mut self, revision: &Name, count: u32) -> u32 {
-        let leaving = |name: &&Name| {
+    /// Instances that [`Self::take_back`] could have.
+    pub(super) fn on_their_way_out(&self, revision: &Name) -> u32 {
+        u32::try_from(self.leaving(revision).count()).unwrap_or(u32::MAX)
+    }
+
+    fn leaving(&self, revision: &Name) -> impl Iterator<Item = &Name> {
+        self.members.get(revision).into_iter().flatten().filter(|name| {
             let phase = self.instances.get(*name).map(|instance| instance.phase);
             matches!(phase, Some(Phase::Withdrawing { cause: Withdrawal::ScaleDown, .. }))
-        };
-        let members = self.members.get(revision).into_iter().flatten();
-        let back: Vec<Name> = members.filter(leaving).take(count as usize).cloned().collect();
+        })
+    }
+
+    /// Takes back up to `count` instances that are on their way out only because the number fell.
+    pub(super) fn take_back(&mut self, revision: &Name, count: u32) -> u32 {
+        let back: Vec<Name> = self.leaving(revision).take(count as usize).cloned().collect();
         // Withdrawing => Ready
         back.iter().for_each(|name| self.enter(name, Phase::Ready, "demand came back"));
         u32::try_from(back.len()).unwrap_or(u32::MAX)

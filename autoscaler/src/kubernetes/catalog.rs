@@ -162,7 +162,7 @@ impl Catalog {
             self.tell(key, record).await?;
         }
         // Somebody is about to mend them.
-        self.environment.forget(&unsatisfying);
+        self.environment.doubt(&unsatisfying);
         Ok(())
     }
 

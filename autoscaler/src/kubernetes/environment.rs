@@ -26,7 +26,8 @@ pub(crate) struct Environment {
 struct Known {
     /// None: there is no such object.
     data: Option<Data>,
-    asked: Instant,
+    /// None: to be asked for anew.
+    asked: Option<Instant>,
 }
 
 impl Environment {
@@ -38,7 +39,7 @@ impl Environment {
     /// seen, and why.
     pub(crate) async fn refresh(&mut self, wanted: &BTreeSet<SourceKey>) -> HashMap<SourceKey, String> {
         let now = Instant::now();
-        let is_fresh = |key: &&SourceKey| self.known.get(key).is_some_and(|known| known.asked + REFRESH > now);
+        let is_fresh = |key: &&SourceKey| self.asked(key).is_some_and(|asked| asked + REFRESH > now);
         let stale: Vec<SourceKey> = wanted.iter().filter(|key| !is_fresh(key)).cloned().collect();
         let calls = stale.into_iter().map(|key| {
             let client = self.client.clone();
@@ -52,7 +53,7 @@ impl Environment {
         for (key, answer) in answers {
             match answer {
                 Ok(data) => {
-                    self.known.insert(key, Known { data, asked: now });
+                    self.known.insert(key, Known { data, asked: Some(now) });
                 }
                 // What was known is better than nothing.
                 Err(error) if self.known.contains_key(&key) => {
@@ -78,9 +79,17 @@ impl Environment {
         sources
     }
 
-    /// Asks anew at the next refresh.
-    pub(crate) fn forget(&mut self, keys: &BTreeSet<SourceKey>) {
-        self.known.retain(|key, _| !keys.contains(key));
+    /// Asks for these anew at the next refresh.
+    pub(crate) fn doubt(&mut self, keys: &BTreeSet<SourceKey>) {
+        for key in keys {
+            if let Some(known) = self.known.get_mut(key) {
+                known.asked = None;
+            }
+        }
+    }
+
+    fn asked(&self, key: &SourceKey) -> Option<Instant> {
+        self.known.get(key)?.asked
     }
 
     /// Forgets what nobody wants, so that nothing secret is held for longer than it is used.

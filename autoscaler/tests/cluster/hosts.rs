@@ -181,12 +181,15 @@ async fn only_the_word_of_its_node_lets_a_host_in() {
 /// What the host is told at last. Until the catalog and the host are known there is nothing to claim: activators repeat
 /// their wakes.
 async fn order_after_wakes(host: &mut Host, activator: &Activator, revision: &str) -> HostSpec {
-    loop {
-        activator.wake(revision).await;
-        if let Ok(spec) = tokio::time::timeout(Duration::from_secs(1), host.specialized()).await {
-            return spec;
+    let ordered = async {
+        loop {
+            activator.wake(revision).await;
+            if let Ok(spec) = tokio::time::timeout(Duration::from_secs(1), host.specialized()).await {
+                return spec;
+            }
         }
-    }
+    };
+    tokio::time::timeout(PATIENCE, ordered).await.expect("the host is told a revision")
 }
 
 async fn labels_of_claimed(rig: &Rig, pod: &str) -> BTreeMap<String, String> {

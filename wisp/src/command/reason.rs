@@ -22,6 +22,7 @@ pub(super) fn words(reason: Reason) -> &'static str {
         Reason::OutOfTouch => "nobody asks, but somebody who might is silent",
         Reason::AtMin => "the least that scaling.min or a schedule allows",
         Reason::AtMax => "the most that scaling.max allows",
+        Reason::Lacking => "a Secret or ConfigMap is missing: no more than there are",
     }
 }
 
@@ -52,6 +53,7 @@ pub(super) fn step(decision: &Decision) -> String {
         Reason::OutOfTouch => "touch: not to zero".to_owned(),
         Reason::AtMin => format!("bounds: min {replicas}"),
         Reason::AtMax => format!("bounds: max {replicas}, not {}", inputs.steps.touch),
+        Reason::Lacking => format!("lacking: {} ready, {} starting", inputs.ready, inputs.starting),
     }
 }
 

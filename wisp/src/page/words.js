@@ -18,6 +18,7 @@ const REASONS = {
   OutOfTouch: "nobody asks, but somebody who might is silent",
   AtMin: "the least that scaling.min or a schedule allows",
   AtMax: "the most that scaling.max allows",
+  Lacking: "a Secret or ConfigMap is missing: no more than there are",
 };
 
 export const reason = (word) => REASONS[word] ?? word;

@@ -71,6 +71,8 @@ fn a_host_that_comes_back_after_it_was_given_up_is_told_to_drain() {
     let mut world = woken();
     world.lose_host("w1");
     world.after(seconds(11));
+    let stop = Actuation::Stop { instance: "w1".into() };
+    assert!(!world.asked().contains(&stop), "it may be serving");
     world.hello("w1", InstanceState::Ready, &name("hello"));
     assert_eq!(world.drains("w1"), 1);
     assert!(world.endpoints("a", "hello").is_empty());

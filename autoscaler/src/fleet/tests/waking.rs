@@ -328,6 +328,8 @@ fn a_revision_that_lacks_something_keeps_what_runs_and_starts_nothing() {
     world.warm("w1");
     world.wake("a", "hello", 1);
     assert_eq!(world.failures("a"), 1);
+    let scaled = |asked: &&Actuation| matches!(asked, Actuation::Scaled { replicas, .. } if *replicas > 0);
+    assert_eq!(world.actuations.iter().find(scaled), None, "it would make instances");
     // One that was made for it nevertheless changes nothing, and waits.
     world.expect("h1", Some("hello"));
     world.hello("h1", InstanceState::Warm, "");
@@ -338,9 +340,19 @@ fn a_revision_that_lacks_something_keeps_what_runs_and_starts_nothing() {
     world.after(seconds(100));
     assert_eq!(world.endpoints("a", "hello"), ["h2"]);
     assert!(!world.is_given("w1", "hello") && !world.is_given("h1", "hello"));
-    let raised = |asked: &Actuation| matches!(asked, Actuation::Scaled { replicas, .. } if *replicas > 2);
-    assert!(!world.actuations.iter().any(raised), "no more than there are");
     assert_eq!(world.asked(), []);
     world.apply(revision("hello").min(3));
     assert!(world.is_given("w1", "hello") && world.is_given("h1", "hello"));
+}
+
+#[test]
+fn a_new_revision_has_its_initial_instances_though_what_it_lacked_comes_late() {
+    let mut world = World::new();
+    let mut lacking = revision("hello").initial(3);
+    lacking.lacks = Some("a Secret".into());
+    world.apply(lacking);
+    world.after(seconds(60));
+    assert_eq!(world.asked(), []);
+    world.apply(revision("hello").initial(3));
+    assert_eq!(world.asked(), [Actuation::Start { revision: key("hello"), count: 3 }]);
 }
