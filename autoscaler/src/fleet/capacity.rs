@@ -35,14 +35,16 @@ impl Fleet {
             return;
         }
         let (now, wall) = (self.now, self.wall());
-        let present = seen.ready.saturating_add(seen.starting).saturating_add(self.on_their_way_out(name));
+        // On a cluster the number alone makes new instances.
+        let most = self.is_lacking(name).then(|| {
+            let present = seen.ready.saturating_add(seen.starting);
+            present.saturating_add(self.on_their_way_out(name))
+        });
         let Some(revision) = self.revisions.get_mut(name) else { return };
         revision.follow_schedule(wall);
         let mut decision = revision.decider(now, wall).decide(now, &seen);
-        let is_lacking = revision.record.lacks.is_some();
-        // On a cluster the number alone makes new instances.
-        if is_lacking && decision.replicas > present {
-            (decision.replicas, decision.reason) = (present, Reason::Lacking);
+        if let Some(most) = most.filter(|most| decision.replicas > *most) {
+            (decision.replicas, decision.reason) = (most, Reason::Lacking);
         }
         let last = Last { replicas: decision.replicas, reason: decision.reason };
         let before = revision.last.replace(last);
@@ -66,7 +68,7 @@ impl Fleet {
         if before.is_none_or(|before| before.replicas != last.replicas) {
             self.actuate_scale(name, last.replicas);
         }
-        if is_lacking && !self.settling {
+        if most.is_some() && !self.settling {
             self.answer_waiting(name, &seen, Some(lacking()));
         }
         self.set_next_look(name, &seen);
@@ -160,8 +162,7 @@ impl Fleet {
         let next = next.map(|at| at.max(self.now + Duration::from_millis(1)));
         self.timers.set(Timer::Revision(name.clone()), next);
         let is_asleep = next.is_none() && seen.demand() == 0 && seen.ready == 0 && seen.starting == 0;
-        let may_forget =
-            |revision: &&mut Revision| is_asleep && revision.wanted() == 0 && revision.record.lacks.is_none();
+        let may_forget = |revision: &&mut Revision| is_asleep && revision.wanted() == 0 && !revision.is_lacking();
         if let Some(revision) = self.revisions.get_mut(name).filter(may_forget) {
             revision.decider = None;
         }

@@ -59,7 +59,7 @@ impl Fleet {
     pub(super) fn specialize(&mut self, name: &Name) {
         let Some(instance) = self.instances.get(name) else { return };
         let (Some(stream), Some(revision)) = (instance.stream, instance.revision.clone()) else { return };
-        let Some(known) = self.revisions.get(&revision).filter(|known| known.record.lacks.is_none()) else { return };
+        let Some(known) = self.revisions.get(&revision).filter(|known| !known.is_lacking()) else { return };
         let spec = known.record.spec.as_ref().clone();
         let message =
             InstanceDown { message: Some(instance_down::Message::Specialize(Specialize { spec: Some(spec) })) };

@@ -89,6 +89,11 @@ impl Revision {
         self.record.spec.artifact.as_ref().map(|artifact| artifact.digest.as_str())
     }
 
+    /// True while it cannot be started, until something is there that it needs.
+    pub(super) fn is_lacking(&self) -> bool {
+        self.record.lacks.is_some()
+    }
+
     pub(super) fn wanted(&self) -> u32 {
         self.last.map_or(0, |last| last.replicas)
     }

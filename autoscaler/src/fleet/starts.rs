@@ -8,6 +8,7 @@ use wisp_scaling::Observation;
 
 use super::backoff::{Allowance, Answer, Failure};
 use super::instance::{Phase, StartClock, Withdrawal};
+use super::revision::Revision;
 use super::{Fleet, Name, name_of};
 use crate::actuation::Actuation;
 use crate::event::{Effect, Fact, StartKind};
@@ -131,9 +132,8 @@ impl Fleet {
         backoff.map_or(Allowance::All, |backoff| backoff.allowance(self.now))
     }
 
-    /// True for a revision that cannot be started until something is there that it needs.
     pub(super) fn is_lacking(&self, name: &Name) -> bool {
-        self.revisions.get(name).is_some_and(|revision| revision.record.lacks.is_some())
+        self.revisions.get(name).is_some_and(Revision::is_lacking)
     }
 
     /// Tells those who wait that it is in vain, unless something may still come for them.

@@ -39,7 +39,8 @@ impl Environment {
     /// seen, and why.
     pub(crate) async fn refresh(&mut self, wanted: &BTreeSet<SourceKey>) -> HashMap<SourceKey, String> {
         let now = Instant::now();
-        let is_fresh = |key: &&SourceKey| self.asked(key).is_some_and(|asked| asked + REFRESH > now);
+        let asked = |key: &SourceKey| self.known.get(key)?.asked;
+        let is_fresh = |key: &&SourceKey| asked(key).is_some_and(|asked| asked + REFRESH > now);
         let stale: Vec<SourceKey> = wanted.iter().filter(|key| !is_fresh(key)).cloned().collect();
         let calls = stale.into_iter().map(|key| {
             let client = self.client.clone();
@@ -86,10 +87,6 @@ impl Environment {
                 known.asked = None;
             }
         }
-    }
-
-    fn asked(&self, key: &SourceKey) -> Option<Instant> {
-        self.known.get(key)?.asked
     }
 
     /// Forgets what nobody wants, so that nothing secret is held for longer than it is used.
